@@ -1,0 +1,77 @@
+/*
+ * device.h - one sender in memory: its limits, its gap, its next enrollments.
+ *
+ * Pure; `now` is handed in. Plain struct so that the sender can walk it; lists change only through
+ * these functions. Memory: this struct + 24 bytes per listed entry (bounds: FILL_ENTRIES_MAX).
+ */
+#pragma once
+#include "node/breaker.h"
+#include "proto/limits.h"
+#include "shared/base.h"
+#include "shared/clock.h"
+#include "shared/heap.h"
+
+enum device_class { CLASS_DIRECT, CLASS_CAMPAIGN, CLASS_SEQUENCE, CLASS_COUNT };
+
+struct entry {   /* a waiting enrollment */
+    int64_t due; /* unix usec, database time */
+    int32_t source_id;
+    int32_t lead_no;
+    int16_t step, attempt;
+};
+/* Sorted by due; a list is complete (horizon = INT64_MAX) or goes up to horizon. */
+struct entry_list {
+    struct entry *entries; /* ring or sorted array, grown by doubling up to FILL_ENTRIES_MAX */
+    uint16_t head, count, capacity;
+    int64_t horizon; /* rows due at or after it are not in memory */
+};
+
+enum device_state {
+    DEVICE_IDLE,
+    DEVICE_CLAIMING,
+    DEVICE_READY /* claimed, waits for its start */,
+    DEVICE_ON_WIRE
+};
+
+struct device {
+    struct heap_item turn; /* schedule: when it should be looked at next (BOOTTIME) */
+    int32_t device_id;
+    enum device_state state;
+    uint8_t residence, health;
+    bool filling, fill_again; /* a fill is on its way; it was overtaken */
+    bool low;                 /* waits for enrol or fill */
+    bool audience_open;       /* leads wait behind a cursor */
+    uint32_t min_delay_ms, max_delay_ms;
+    usec_t gap_ends;   /* BOOTTIME: earliest start of the next send */
+    usec_t held_until; /* device throttle or stop; 0 = none */
+    struct breaker *url_breaker, *scope_breaker, *account_breaker; /* borrowed, never NULL */
+    uint8_t deficit[CLASS_COUNT]; /* round robin of the classes, weights 8:4:1 */
+    struct entry_list lists[CLASS_COUNT];
+    uint32_t live; /* enrollments in the table as far as known */
+    const struct gateway *gateway;
+    char *account, *scope, *address, *base_url, *zone; /* heap, owned */
+    uint8_t *sealed_token; /* heap, owned: opened only for the request */
+    uint16_t sealed_bytes;
+};
+
+struct device *device_new(int32_t device_id);
+struct device *device_free(struct device *d);
+/* Replaces a list by a fill's rows (sorted by due); complete = the fill returned fewer than asked.
+ * -ENOMEM: list empty, horizon 0. */
+int device_fill(struct device *d, enum device_class c, const struct entry *rows, unsigned count,
+                bool complete) _must_check_;
+/* Joins if due lies before the horizon (true), else forgets it (false: the next fill finds it). A
+ * full list drops its last entry and lowers the horizon. */
+bool device_join(struct device *d, enum device_class c, const struct entry *e);
+/* The entry that is due at or before db_now by class weights, or NULL; *ret_next = unix usec of the
+ * earliest entry otherwise (INT64_MAX none). Skips entries of sources for which skip(arg,
+ * source_id) is true. */
+const struct entry *device_peek(struct device *d, int64_t db_now,
+                                bool (*skip)(void *arg, int32_t source_id), void *arg,
+                                enum device_class *ret_class, int64_t *ret_next);
+void device_take(struct device *d, enum device_class c,
+                 const struct entry *e); /* removes it from its list, charges its class */
+void device_drop_lists(struct device *d);
+/* Fewer than 16 rows of the class that are due within 60 s. */
+bool device_is_low(const struct device *d, enum device_class c, int64_t db_now);
+unsigned device_fill_size(const struct device *d); /* a tenth of live, within [100, 512] */

@@ -1,0 +1,52 @@
+/*
+ * config.h - INI files read through a table; every fault names file, line, section, key and value.
+ *
+ * Uses inih for the syntax; types, bounds, defaults and unknown keys are judged here. A file with
+ * any fault is refused whole. Text values are heap copies inside the target: config_free frees
+ * them.
+ */
+#pragma once
+#include <stdio.h>
+
+#include "shared/base.h"
+#include "shared/clock.h"
+
+enum config_kind {
+    CONFIG_TEXT,    /* char *; max = most bytes */
+    CONFIG_NAME,    /* char *; [a-z0-9-]{1,24} */
+    CONFIG_U32,     /* uint32_t in [min, max] */
+    CONFIG_BOOL,    /* bool */
+    CONFIG_SPAN,    /* usec_t in [min, max], written "250ms", "4s" */
+    CONFIG_FILE,    /* char *; must be a readable file now */
+    CONFIG_DIR,     /* char *; must be a writable directory now */
+    CONFIG_ADDRESS, /* char *; "ip:port" */
+    CONFIG_CHOICE   /* uint32_t: index into choices */
+};
+
+struct config_key {
+    const char *section; /* "node"; for a repeated section "[partition NAME]" only "partition" */
+    const char *key;
+    enum config_kind kind;
+    size_t offset;              /* into the struct that holds this section's values */
+    const char *fallback;       /* text as in the file; NULL = the key is required */
+    uint64_t min, max;          /* spans in microseconds */
+    const char *const *choices; /* CONFIG_CHOICE: NULL-terminated */
+};
+
+/*
+ * The struct in which the values of `section` go. For "[partition p1]" section is "partition" and
+ * name "p1"; for "[node]" name is "". NULL refuses the section (unknown, duplicate or too many):
+ * write a reason into why[128].
+ */
+typedef void *config_section_fn(void *arg, const char *section, const char *name, char *why);
+
+/*
+ * 0, -EINVAL (faults were written to `errors`, one per line: "FILE:LINE: [section] key = \"value\":
+ * reason"), or -errno when the file cannot be read (also written). Keys that are absent get their
+ * fallback; a missing required key is a fault of its section's line.
+ */
+int config_load(const char *path, const struct config_key *keys, size_t key_count,
+                config_section_fn *on_section, void *arg, FILE *errors) _must_check_;
+/* Frees every text value of `section` in `target`. */
+void config_free(const struct config_key *keys, size_t key_count, const char *section,
+                 void *target);
