@@ -190,6 +190,7 @@ struct lead_row {
 struct leads {
     struct slice partition;
     bool update;
+    bool refuse_shared; /* a phone that another device of the account has is ROW_REFUSED */
     uint32_t row_count;
     struct lead_row *rows;
 };
