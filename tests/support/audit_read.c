@@ -1,0 +1,272 @@
+/* audit_read.c - the audit's own readers; nothing here is shared with the product's importers. */
+#include "audit_read.h"
+
+#include <csv.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+struct reading {
+    struct audit_row header, row;
+    bool have_header, failed;
+    unsigned line;
+    audit_row_fn *fn;
+    void *arg;
+    int rc;
+};
+
+static void
+clear_row(struct audit_row *r)
+{
+    for (unsigned i = 0; i < r->count; i++)
+        free(r->fields[i]);
+    r->count = 0;
+}
+
+static void
+on_field(void *data, size_t bytes, void *arg)
+{
+    struct reading *g = arg;
+    if (g->row.count == AUDIT_COLUMNS_MAX) {
+        g->failed = true;
+        return;
+    }
+    const char *text = data;
+    if (!g->have_header && g->row.count == 0 && bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3;
+        bytes -= 3;
+    }
+    g->row.fields[g->row.count++] = strndup(text ? text : "", bytes);
+}
+
+static void
+on_row(int c, void *arg)
+{
+    struct reading *g = arg;
+    g->row.line = ++g->line;
+    if (!g->have_header) {
+        g->header = g->row;
+        g->row.count = 0;
+        g->have_header = true;
+        return;
+    }
+    if (g->rc == 0 && !(g->row.count == 1 && g->row.fields[0][0] == '\0'))
+        g->rc = g->fn(g->arg, &g->header, &g->row);
+    clear_row(&g->row);
+}
+
+static unsigned char
+delimiter_of(FILE *f)
+{
+    char line[65536];
+    if (!fgets(line, sizeof(line), f))
+        line[0] = '\0';
+    rewind(f);
+    return strchr(line, '\t') ? '\t' : strchr(line, ';') ? ';' : ',';
+}
+
+int
+audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors)
+{
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        fprintf(errors, "audit: %s: %s\n", path, strerror(errno));
+        return -errno;
+    }
+    struct csv_parser p;
+    struct reading g = {.fn = fn, .arg = arg};
+    csv_init(&p, CSV_APPEND_NULL);
+    csv_set_delim(&p, delimiter_of(f));
+    char buffer[65536];
+    size_t n;
+    while ((n = fread(buffer, 1, sizeof(buffer), f)) > 0)
+        if (csv_parse(&p, buffer, n, on_field, on_row, &g) != n)
+            g.failed = true;
+    csv_fini(&p, on_field, on_row, &g);
+    csv_free(&p);
+    fclose(f);
+    clear_row(&g.row);
+    clear_row(&g.header);
+    if (g.failed)
+        fprintf(errors, "audit: %s: not readable as CSV\n", path);
+    return g.failed ? -EINVAL : g.rc;
+}
+
+int
+audit_column(const struct audit_row *header, const char *name)
+{
+    for (unsigned i = 0; i < header->count; i++)
+        if (strcasecmp(header->fields[i], name) == 0)
+            return (int) i;
+    return -1;
+}
+
+static const char *
+scalar(yaml_document_t *d, int id)
+{
+    yaml_node_t *n = yaml_document_get_node(d, id);
+    return n && n->type == YAML_SCALAR_NODE ? (const char *) n->data.scalar.value : "";
+}
+
+static yaml_node_t *
+member(yaml_document_t *d, yaml_node_t *map, const char *name)
+{
+    if (!map || map->type != YAML_MAPPING_NODE)
+        return NULL;
+    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++)
+        if (strcmp(scalar(d, p->key), name) == 0)
+            return yaml_document_get_node(d, p->value);
+    return NULL;
+}
+
+static const char *
+member_text(yaml_document_t *d, yaml_node_t *map, const char *name)
+{
+    yaml_node_t *n = member(d, map, name);
+    return n && n->type == YAML_SCALAR_NODE ? (const char *) n->data.scalar.value : NULL;
+}
+
+static char *
+template_text(yaml_document_t *d, yaml_node_t *t)
+{
+    const char *text = member_text(d, t, "text");
+    if (text)
+        return strdup(text);
+    char *out = NULL;
+    size_t size;
+    FILE *f = open_memstream(&out, &size);
+    fprintf(f, "template:%s:%s", member_text(d, t, "template") ?: "", member_text(d, t, "language") ?: "");
+    yaml_node_t *body = member(d, t, "body");
+    if (body && body->type == YAML_SEQUENCE_NODE)
+        for (yaml_node_item_t *i = body->data.sequence.items.start; i < body->data.sequence.items.top; i++)
+            fprintf(f, "\x1f%s", scalar(d, *i));
+    fclose(f);
+    return out;
+}
+
+static void
+read_audience(yaml_document_t *d, yaml_node_t *a, struct audit_campaign *c)
+{
+    yaml_node_t *devices = member(d, a, "devices"), *where = member(d, a, "where");
+    if (devices && devices->type == YAML_SEQUENCE_NODE) {
+        size_t size;
+        FILE *f = open_memstream(&c->devices, &size);
+        for (yaml_node_item_t *i = devices->data.sequence.items.start; i < devices->data.sequence.items.top; i++)
+            fprintf(f, "%s,", scalar(d, *i));
+        fclose(f);
+    }
+    if (where && where->type == YAML_MAPPING_NODE)
+        for (yaml_node_pair_t *p = where->data.mapping.pairs.start; p < where->data.mapping.pairs.top && c->where_count < 8; p++) {
+            c->columns[c->where_count] = strdup(scalar(d, p->key));
+            c->values[c->where_count++] = strdup(scalar(d, p->value));
+        }
+}
+
+static void
+read_campaigns(yaml_document_t *d, struct audit_content *ret)
+{
+    yaml_node_t *root = yaml_document_get_root_node(d), *campaigns = member(d, root, "campaigns");
+    yaml_node_t *templates = member(d, root, "templates");
+    if (!campaigns || campaigns->type != YAML_MAPPING_NODE)
+        return;
+    for (yaml_node_pair_t *p = campaigns->data.mapping.pairs.start; p < campaigns->data.mapping.pairs.top && ret->count < 64; p++) {
+        struct audit_campaign *c = &ret->campaigns[ret->count++];
+        yaml_node_t *body = yaml_document_get_node(d, p->value);
+        c->name = strdup(scalar(d, p->key));
+        c->text = template_text(d, member(d, templates, member_text(d, body, "template") ?: ""));
+        read_audience(d, member(d, body, "audience"), c);
+    }
+}
+
+int
+audit_read_content(const char *path, struct audit_content *ret, FILE *errors)
+{
+    memset(ret, 0, sizeof(*ret));
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        fprintf(errors, "audit: %s: %s\n", path, strerror(errno));
+        return -errno;
+    }
+    yaml_parser_t parser;
+    yaml_document_t document;
+    yaml_parser_initialize(&parser);
+    yaml_parser_set_input_file(&parser, f);
+    int rc = yaml_parser_load(&parser, &document) ? 0 : -EINVAL;
+    if (rc == 0) {
+        read_campaigns(&document, ret);
+        yaml_document_delete(&document);
+    } else
+        fprintf(errors, "audit: %s: not readable as YAML\n", path);
+    yaml_parser_delete(&parser);
+    fclose(f);
+    return rc;
+}
+
+void
+audit_content_done(struct audit_content *c)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        free(c->campaigns[i].name);
+        free(c->campaigns[i].text);
+        free(c->campaigns[i].devices);
+        for (unsigned k = 0; k < c->campaigns[i].where_count; k++) {
+            free(c->campaigns[i].columns[k]);
+            free(c->campaigns[i].values[k]);
+        }
+    }
+}
+
+bool
+audit_campaign_has(const struct audit_campaign *c, long device_id)
+{
+    if (!c->devices)
+        return true;
+    for (const char *p = c->devices; *p; p = strchr(p, ',') + 1) {
+        long first, last;
+        int n = sscanf(p, "%ld-%ld", &first, &last);
+        if ((n == 1 && device_id == first) || (n == 2 && device_id >= first && device_id <= last))
+            return true;
+    }
+    return false;
+}
+
+static const char *
+text_of(json_t *line, const char *name)
+{
+    return json_string_value(json_object_get(line, name)) ?: "";
+}
+
+int
+audit_read_receipts(const char *path, audit_receipt_fn *fn, void *arg, FILE *errors)
+{
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        fprintf(errors, "audit: %s: %s\n", path, strerror(errno));
+        return -errno;
+    }
+    int rc = 0;
+    json_error_t error;
+    json_t *line;
+    while (rc == 0 && (line = json_loadf(f, JSON_DISABLE_EOF_CHECK, &error))) {
+        struct audit_receipt r = {
+            .first = (usec_t) json_integer_value(json_object_get(line, "first")),
+            .last = (usec_t) json_integer_value(json_object_get(line, "last")),
+            .end = (usec_t) json_integer_value(json_object_get(line, "end")),
+            .taken = json_is_true(json_object_get(line, "taken")),
+            .address = (char *) text_of(line, "address"),
+            .to = (char *) text_of(line, "to"),
+            .token = (char *) text_of(line, "token"),
+            .text = (char *) text_of(line, "text"),
+        };
+        rc = fn(arg, &r);
+        json_decref(line);
+    }
+    if (rc == 0 && !feof(f)) {
+        fprintf(errors, "audit: %s: a line is not JSON: %s\n", path, error.text);
+        rc = -EINVAL;
+    }
+    fclose(f);
+    return rc;
+}

@@ -1,0 +1,40 @@
+/* audit_read.h - the audit's own readers: CSV rows, content, receipts. */
+#pragma once
+#include <stdio.h>
+
+#include "shared/base.h"
+#include "shared/clock.h"
+
+#define AUDIT_COLUMNS_MAX 64
+
+struct audit_row {
+    unsigned count;
+    char *fields[AUDIT_COLUMNS_MAX]; /* NUL-terminated, valid during the callback */
+    unsigned line;
+};
+/* Calls back for every row after the header (which is given each time). Nonzero return stops. */
+typedef int audit_row_fn(void *arg, const struct audit_row *header, const struct audit_row *row);
+int audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors);
+int audit_column(const struct audit_row *header, const char *name); /* -1 = absent */
+
+struct audit_campaign {
+    char *name, *text; /* text: template's text, or "template:NAME:LANG" + 0x1f + parameters, with {{variables}} */
+    char *devices;     /* "1-500,700," or NULL = all */
+    unsigned where_count;
+    char *columns[8], *values[8];
+};
+struct audit_content {
+    unsigned count;
+    struct audit_campaign campaigns[64];
+};
+int audit_read_content(const char *path, struct audit_content *ret, FILE *errors);
+void audit_content_done(struct audit_content *c);
+bool audit_campaign_has(const struct audit_campaign *c, long device_id);
+
+struct audit_receipt {
+    usec_t first, last, end;
+    bool taken;
+    char *address, *to, *token, *text;
+};
+typedef int audit_receipt_fn(void *arg, const struct audit_receipt *r);
+int audit_read_receipts(const char *path, audit_receipt_fn *fn, void *arg, FILE *errors);
