@@ -20,16 +20,18 @@ int parse_span(const char *text, usec_t min, usec_t max, usec_t *ret) _must_chec
 enum phone_verdict {
     PHONE_OK,
     PHONE_EMPTY,
-    PHONE_SCIENTIFIC, /* "6.01E+11": a spreadsheet ate the digits */
+    PHONE_SCIENTIFIC, /* "6.01E+11", "60123456789.0": a spreadsheet ate or added digits */
     PHONE_LETTERS,
     PHONE_TOO_SHORT, /* fewer than 8 digits after the country code was applied */
     PHONE_TOO_LONG,  /* more than 15 digits */
     PHONE_NO_COUNTRY /* national form (leading 0 or no +) and no --country given */
 };
 /*
- * E.164: blanks, '-', '.', '(', ')' are dropped; "+..." and "00..." are international; with
- * `country` (calling code such as 60, 0 = none) a leading 0 is replaced by it. Without a country
- * bare digits of 8-15 that do not start with 0 are taken as international.
+ * E.164: blanks (also no-break ones), '-', '.', '(', ')' are dropped, and so is the "(0)" of
+ * "+44 (0)20"; "+..." and "00..." are international. With `country` (calling code such as 60,
+ * 0 = none) a leading 0 is replaced by it, and bare digits that do not begin with it get it in
+ * front. Without a country bare digits of 8-15 that do not start with 0 are taken as
+ * international.
  */
 enum phone_verdict parse_phone(struct slice text, uint32_t country, uint64_t *ret_phone);
 const char *parse_phone_why(enum phone_verdict v);
