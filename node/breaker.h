@@ -28,12 +28,14 @@ struct breaker {
 };
 
 void breaker_init(struct breaker *b);
-/* May one more send be claimed now? If not, *ret_opens is when to ask again (USEC_INFINITY: when
- * the probe ends). */
+/* May one more send be claimed now? If not, *ret_opens is when to ask again; USEC_INFINITY: when
+ * what is in flight through it has ended (a probe goes alone). Untouched when it may. */
 bool breaker_may(const struct breaker *b, usec_t now, usec_t *ret_opens);
 void breaker_claimed(struct breaker *b,
                      usec_t now); /* a send was claimed through it; an open one becomes PROBING */
-void breaker_unclaimed(struct breaker *b); /* it never reached the wire */
+/* It was held back on our side (stale claim, guard, no slot): tells nothing. A failure to connect
+ * is no such thing: it is BREAKER_DOUBT of its base URL. */
+void breaker_unclaimed(struct breaker *b);
 void breaker_ended(struct breaker *b, enum breaker_news news, usec_t now, usec_t until,
                    struct rng *r);
 const char *breaker_state_name(enum breaker_state s);

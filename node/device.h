@@ -21,9 +21,9 @@ struct entry {   /* a waiting enrollment */
 };
 /* Sorted by due; a list is complete (horizon = INT64_MAX) or goes up to horizon. */
 struct entry_list {
-    struct entry *entries; /* ring or sorted array, grown by doubling up to FILL_ENTRIES_MAX */
+    struct entry *entries; /* the list is entries[head .. head + count) */
     uint16_t head, count, capacity;
-    int64_t horizon; /* rows due at or after it are not in memory */
+    int64_t horizon; /* rows due at or after it need not be in memory; 0 = nothing is known */
 };
 
 enum device_state {
@@ -33,19 +33,22 @@ enum device_state {
     DEVICE_ON_WIRE
 };
 
+/* device.residence as the partition stores it. */
+enum residence { RESIDENCE_OPEN, RESIDENCE_FROZEN, RESIDENCE_GONE };
+
 struct device {
     struct heap_item turn; /* schedule: when it should be looked at next (BOOTTIME) */
     int32_t device_id;
     enum device_state state;
-    uint8_t residence, health;
-    bool filling, fill_again; /* a fill is on its way; it was overtaken */
-    bool low;                 /* waits for enrol or fill */
-    bool audience_open;       /* leads wait behind a cursor */
+    uint8_t residence, health; /* health: 0 may send */
+    bool filling, fill_again;  /* a fill is on its way; it was overtaken */
+    bool low;                  /* waits for enrol or fill */
+    bool audience_open;        /* leads wait behind a cursor */
     uint32_t min_delay_ms, max_delay_ms;
     usec_t gap_ends;   /* BOOTTIME: earliest start of the next send */
     usec_t held_until; /* device throttle or stop; 0 = none */
     struct breaker *url_breaker, *scope_breaker, *account_breaker; /* borrowed, never NULL */
-    uint8_t deficit[CLASS_COUNT]; /* round robin of the classes, weights 8:4:1 */
+    uint8_t deficit[CLASS_COUNT]; /* turns each class still waits; weights 8:4:1 (device.c) */
     struct entry_list lists[CLASS_COUNT];
     uint32_t live; /* enrollments in the table as far as known */
     const struct gateway *gateway;
@@ -65,12 +68,14 @@ int device_fill(struct device *d, enum device_class c, const struct entry *rows,
 bool device_join(struct device *d, enum device_class c, const struct entry *e);
 /* The entry that is due at or before db_now by class weights, or NULL; *ret_next = unix usec of the
  * earliest entry otherwise (INT64_MAX none). Skips entries of sources for which skip(arg,
- * source_id) is true. */
+ * source_id) is true (skip may be NULL). A class waits at most 12 sends of the others, also when
+ * they come and go. The entry is borrowed until the list changes. */
 const struct entry *device_peek(struct device *d, int64_t db_now,
                                 bool (*skip)(void *arg, int32_t source_id), void *arg,
                                 enum device_class *ret_class, int64_t *ret_next);
-void device_take(struct device *d, enum device_class c,
-                 const struct entry *e); /* removes it from its list, charges its class */
+/* Removes the entry (same source and lead) from its list and charges its class. */
+void device_take(struct device *d, enum device_class c, const struct entry *e);
+/* Empties all lists; nothing is known then (horizon 0), so nothing joins before the next fill. */
 void device_drop_lists(struct device *d);
 /* Fewer than 16 rows of the class that are due within 60 s. */
 bool device_is_low(const struct device *d, enum device_class c, int64_t db_now);
