@@ -17,6 +17,9 @@
 #include "shared/base.h"
 #include "shared/clock.h"
 
+#define DB_DEPTH_MAX 32u /* transactions that wait on one connection */
+#define DB_CALLS_MAX 12u /* statements in one transaction */
+
 struct db;
 struct db_reply;
 struct rng;
@@ -63,10 +66,11 @@ void db_put_bool(struct db_args *a, bool v);
 void db_put_int2(struct db_args *a, int16_t v);
 void db_put_int4(struct db_args *a, int32_t v);
 void db_put_int8(struct db_args *a, int64_t v);
-void db_put_text(struct db_args *a, struct slice v);
+void db_put_text(struct db_args *a, struct slice v);  /* data NULL = ''; SQL NULL is db_put_null */
 void db_put_bytes(struct db_args *a, struct slice v); /* bytea */
 void db_put_uuid(struct db_args *a, const struct uuid *v);
-void db_put_time(struct db_args *a, int64_t unix_usec); /* timestamptz */
+/* timestamptz; INT64_MAX and INT64_MIN are infinity and -infinity, in db_get_time too */
+void db_put_time(struct db_args *a, int64_t unix_usec);
 void db_put_bools(struct db_args *a, const bool *v, size_t n);
 void db_put_int2s(struct db_args *a, const int16_t *v, size_t n);
 void db_put_int4s(struct db_args *a, const int32_t *v, size_t n);
@@ -81,9 +85,16 @@ struct db_call {
     const struct db_args *args; /* NULL = none; borrowed during db_submit only */
 };
 
-/* Exactly once, never inside db_submit, also on stop (DB_NOT_RUN or DB_LOST). reply is borrowed. */
+/*
+ * Exactly once, from the loop only: never inside db_submit, db_drop or db_stop; also after a stop
+ * (DB_LOST). Here submit, drop and stop are allowed. reply is borrowed, never NULL.
+ */
 typedef void db_done_fn(void *arg, enum db_outcome outcome, const struct db_reply *reply);
-typedef void db_up_fn(void *arg, struct db *db, bool up); /* ready / lost; db_error tells why */
+/*
+ * true: ready. false: lost, or an attempt failed (so it may come again and again); db_error tells
+ * why. Comes after the db_done_fn of everything that was lost. Not on stop.
+ */
+typedef void db_up_fn(void *arg, struct db *db, bool up);
 
 int db_start(struct db **ret, uv_loop_t *loop, const struct db_config *config, struct rng *rng,
              db_up_fn *on_up, void *arg) _must_check_; /* config is borrowed for the db's life */
@@ -98,12 +109,15 @@ unsigned db_depth(const struct db *db);
 int db_backend_pid(const struct db *db);   /* 0 when not connected */
 const char *db_error(const struct db *db); /* last text, without secrets */
 usec_t db_commit_lag(const struct db *db); /* of the last transaction, submit to Sync */
-/* Gives everything up (DB_LOST), then connects again if reconnect is on. */
+/* Gives everything up (DB_LOST) in the loop's next turn, then connects again if reconnect is on. */
 void db_drop(struct db *db);
 void db_stop(struct db *db);
 struct db *db_free(struct db *db); /* after the loop closed its handles; NULL is fine */
 
-/* Replies: result `call` of the transaction. Columns are binary. */
+/*
+ * Replies: result `call` of the transaction. Columns are binary; NULL reads as 0, false or empty.
+ * A call that did not run has no rows.
+ */
 unsigned db_rows(const struct db_reply *r, unsigned call);
 unsigned db_columns(const struct db_reply *r, unsigned call);
 uint64_t db_affected(const struct db_reply *r, unsigned call); /* rows of INSERT/UPDATE/DELETE */
@@ -118,5 +132,6 @@ struct slice db_get_text(const struct db_reply *r, unsigned call, unsigned row,
 struct uuid db_get_uuid(const struct db_reply *r, unsigned call, unsigned row, unsigned column);
 const char *db_sqlstate(const struct db_reply *r); /* "" when none */
 const char *db_message(const struct db_reply *r);
+/* Of DB_REFUSED: the call that failed; the transaction's call_count when the commit itself did. */
 unsigned db_failed_call(const struct db_reply *r);
 const char *db_column_name(const struct db_reply *r, unsigned call, unsigned column);
