@@ -2,8 +2,9 @@
  * config.h - INI files read through a table; every fault names file, line, section, key and value.
  *
  * Uses inih for the syntax; types, bounds, defaults and unknown keys are judged here. A file with
- * any fault is refused whole. Text values are heap copies inside the target: config_free frees
- * them.
+ * any fault is refused whole. Comments begin with ';' (also after a blank) or, at the start of a
+ * line, '#'. Lines hold up to 1,000 bytes. Text values are heap copies inside the target, which
+ * must be zeroed before: config_free frees them, also after a refused file.
  */
 #pragma once
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include "shared/clock.h"
 
 enum config_kind {
-    CONFIG_TEXT,    /* char *; max = most bytes */
+    CONFIG_TEXT,    /* char *; min, max = bytes; max 0 = any */
     CONFIG_NAME,    /* char *; [a-z0-9-]{1,24} */
     CONFIG_U32,     /* uint32_t in [min, max] */
     CONFIG_BOOL,    /* bool */
@@ -20,7 +21,7 @@ enum config_kind {
     CONFIG_FILE,    /* char *; must be a readable file now */
     CONFIG_DIR,     /* char *; must be a writable directory now */
     CONFIG_ADDRESS, /* char *; "ip:port" */
-    CONFIG_CHOICE   /* uint32_t: index into choices */
+    CONFIG_CHOICE   /* uint32_t or an enum of that size: index into choices */
 };
 
 struct config_key {
@@ -28,15 +29,18 @@ struct config_key {
     const char *key;
     enum config_kind kind;
     size_t offset;              /* into the struct that holds this section's values */
-    const char *fallback;       /* text as in the file; NULL = the key is required */
+    const char *fallback;       /* text as in the file; NULL = the key is required; "" = a text
+                                   that may be absent (then "") */
     uint64_t min, max;          /* spans in microseconds */
     const char *const *choices; /* CONFIG_CHOICE: NULL-terminated */
 };
 
 /*
  * The struct in which the values of `section` go. For "[partition p1]" section is "partition" and
- * name "p1"; for "[node]" name is "". NULL refuses the section (unknown, duplicate or too many):
- * write a reason into why[128].
+ * name "p1"; for "[node]" name is "". NULL refuses the section (a name that it may not have, none
+ * where it needs one, too many): write a reason into why[128]. Unknown sections and a second one of
+ * the same name are refused before. After the file it is called with name "" for each section of
+ * the table that the file lacks, so that fallbacks fill it; NULL then means: it may be absent.
  */
 typedef void *config_section_fn(void *arg, const char *section, const char *name, char *why);
 
