@@ -1,5 +1,5 @@
 /*
- * store.h - every SQL statement of the node on a partition, by name, and their typed arguments.
+ * store.h - every SQL statement of the node on a partition, by name.
  *
  * Edge: the only node file with SQL. store_statements is prepared on every connection of the pool.
  * Each statement's comment in store.c says what it locks, what it may see after a wait, and what a
@@ -8,11 +8,52 @@
 #pragma once
 #include "shared/db.h"
 
-/* X(ENUM_NAME): see store.c for text and parameters. The list grows with the store. */
+/* The schema that these statements were written for; the gate stays closed on another. */
+#define STORE_SCHEMA_VERSION 3
+
 enum store_statement {
     STORE_LOCK_SHARED,
     STORE_LOCK_EXCLUSIVE,
-    STORE_EPOCH, /* epoch, driver, incarnation, now(): for checks after the lock */
+    STORE_EPOCH, /* epoch, driver, incarnation, clock, content_applied, clean: after the lock */
+
+    /* becoming driver */
+    STORE_CHECK,
+    STORE_DAYS,
+    STORE_CLEAR,
+    STORE_TAKE,
+    STORE_LEFT_OVER,
+    STORE_BEAT,
+    STORE_RELEASE,
+
+    /* loading */
+    STORE_LOAD_DEVICES,
+    STORE_DEVICES_BY_ID,
+    STORE_LOAD_SOURCES,
+    STORE_LOAD_TEMPLATES,
+    STORE_LOAD_OPTOUTS,
+
+    /* the tick */
+    STORE_ADVANCE,
+    STORE_FINISH,
+    STORE_EVIDENCE,
+    STORE_REFUSE,
+    STORE_CLAIM,
+
+    /* audience */
+    STORE_FILL,
+    STORE_ENROL,
+    STORE_ENROL_OPEN,
+    STORE_SWEEP,
+
+    /* content */
+    STORE_PUT_TEMPLATES,
+    STORE_PUT_SOURCES,
+    STORE_AUDIENCE,
+    STORE_APPLIED,
+    STORE_PAUSE_SOURCE,
+
+    /* ---- intake and answers add theirs below this line, here and in store.c ---- */
+
     STORE_COUNT
 };
 extern const struct db_statement store_statements[STORE_COUNT];

@@ -70,10 +70,12 @@ CREATE TABLE source (
     state smallint NOT NULL,
     priority smallint NOT NULL DEFAULT 0,
     content_version bigint NOT NULL,
+    started_version bigint NOT NULL DEFAULT 0,   -- content version that started it here; 0 = not yet
     not_after timestamptz NOT NULL DEFAULT 'infinity',
     started_at timestamptz NOT NULL DEFAULT 'infinity',
     name text NOT NULL UNIQUE,
     filter jsonb NOT NULL DEFAULT '{}',          -- audience.where
+    devices int4multirange NOT NULL DEFAULT '{(,)}', -- audience.devices
     item text NOT NULL                           -- canonical JSON of the campaign
 );
 

@@ -1,0 +1,397 @@
+/* The statements of a partition's driver; each was tried with two sessions in both orders. */
+#include "node/store.h"
+
+/*
+ * Rules for all of them (DESIGN §4.2).
+ *   - A transaction starts with STORE_LOCK_SHARED or STORE_LOCK_EXCLUSIVE as a statement of its
+ *     own: what follows has a newer snapshot and so sees what committed during the wait.
+ *   - Every write but a fact's carries EPOCH_IS_MINE. No row back means: the epoch is not mine.
+ *   - Nothing may be acted upon before the Sync: until then all of it can still roll back.
+ *   - All writers of `progress` share LANE_TICK. One connection is one order, so two of our own
+ *     transactions can never wait for each other's counters.
+ */
+#define EPOCH_IS_MINE " (SELECT epoch FROM owner) = $1::bigint "
+
+/* Facts share one parameter list, so that one function encodes them (settle.c). n comes back. */
+#define FACTS                                                                                      \
+    " unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::uuid[], $6::smallint[],"              \
+    " $7::smallint[], $8::smallint[], $9::timestamptz[], $10::smallint[], $11::smallint[],"        \
+    " $12::text[], $13::timestamptz[], $14::timestamptz[], $15::smallint[], $16::smallint[],"      \
+    " $17::bigint[], $18::bigint[])"                                                               \
+    " f(n, device_id, source_id, lead_no, token, goal, to_step, to_attempt, due, state, reason,"   \
+    " provider_id, at, claimed_at, step, attempt, text_hash, epoch) "
+#define SAME_ROW                                                                                   \
+    " e.device_id = f.device_id AND e.source_id = f.source_id AND e.lead_no = f.lead_no"           \
+    " AND e.token = f.token "
+#define MESSAGE_OF_DONE                                                                            \
+    " INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id, source_id,"  \
+    " lead_no, step, attempt, state, reason, provider_id)"                                         \
+    " SELECT claimed_at, at, epoch, text_hash, token, device_id, source_id, lead_no, step,"        \
+    " attempt, state, reason, provider_id FROM done WHERE state <> 0 "
+
+#define DEVICE_COLUMNS                                                                             \
+    " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
+    " address, url, zone, token "
+
+/* clang-format off */
+const struct db_statement store_statements[STORE_COUNT] = {
+    [STORE_LOCK_SHARED] = {"lock_shared",
+        "SELECT pg_advisory_xact_lock_shared(fleetcast_lock())"},
+    [STORE_LOCK_EXCLUSIVE] = {"lock_exclusive",
+        "SELECT pg_advisory_xact_lock(fleetcast_lock())"},
+
+    /* Reads only. After the lock it tells who may write in this transaction, and the time. */
+    [STORE_EPOCH] = {"epoch",
+        "SELECT epoch, driver, incarnation, clock_timestamp(), content_applied, clean FROM owner"},
+
+    /*
+     * What the take depends on, in one row. $1: backends that are ours. Reads only, no lock.
+     * tcp_user_timeout reads 0 on a unix socket, where it has no meaning: so it is asked of TCP
+     * sessions alone. reserved_connections exists from PostgreSQL 16 on.
+     */
+    [STORE_CHECK] = {"check",
+        "SELECT o.epoch, o.driver, o.incarnation, o.clean, o.partition, clock_timestamp(),"
+        " coalesce((SELECT max(version)::int FROM schema_version), 0),"
+        " current_setting('fsync')::bool, current_setting('full_page_writes')::bool,"
+        " current_setting('synchronous_commit') = 'on',"
+        " current_setting('idle_in_transaction_session_timeout') = '5s'"
+        " AND current_setting('client_connection_check_interval') = '1s'"
+        " AND current_setting('default_transaction_isolation') = 'read committed'"
+        " AND (inet_client_addr() IS NULL OR current_setting('tcp_user_timeout') = '5s'),"
+        " current_setting('max_connections')::int"
+        " - current_setting('superuser_reserved_connections')::int"
+        " - coalesce(current_setting('reserved_connections', true)::int, 0)"
+        " - (SELECT count(*)::int FROM pg_stat_activity"
+        " WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND pid <> ALL($1::int[])),"
+        " pg_is_in_recovery()"
+        " FROM owner o"},
+
+    /* Makes the days of `message` up to 7 ahead; a function of the schema's owner, safe to repeat.
+     */
+    [STORE_DAYS] = {"days", "SELECT message_days_make(7)"},
+
+    /*
+     * Ends every other node's session here, so that no transaction that was given up lives on.
+     * $1: our own pool's backends, which hold nothing that the epoch does not judge. A backend
+     * that is committing ends afterwards: the exclusive lock of the take waits for it.
+     */
+    [STORE_CLEAR] = {"clear",
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))::int FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name LIKE 'fleetcast-node/%'"
+        " AND pid <> pg_backend_pid() AND pid <> ALL($1::int[])"},
+
+    /*
+     * Under the exclusive lock: nobody else's transaction is open. Compare-and-set on the epoch
+     * that was judged. Crash before: nothing; after: an epoch that nobody uses, not clean, so that
+     * the next take waits Q. $1 epoch seen, $2 node, $3 incarnation, $4 how.
+     */
+    [STORE_TAKE] = {"take",
+        "WITH o AS (UPDATE owner SET epoch = epoch + 1, driver = $2::text, incarnation = $3::uuid,"
+        " clean = false, gate = 'open', reason = '', next_driver = ''"
+        " WHERE" EPOCH_IS_MINE "RETURNING epoch),"
+        " h AS (INSERT INTO epoch_history(epoch, driver, incarnation, how)"
+        " SELECT epoch, $2::text, $3::uuid, $4::text FROM o)"
+        " SELECT epoch FROM o"},
+
+    /*
+     * Claims of older epochs, to be settled as unknown. $2: tokens that this very process knows
+     * (never sent, or still on the wire): their facts settle them. Reads only; a full scan, once a
+     * take, while the quarantine lasts.
+     */
+    [STORE_LEFT_OVER] = {"left_over",
+        "SELECT device_id, source_id, lead_no, step, attempt, token, epoch FROM enrollment"
+        " WHERE state = 1 AND epoch < $1::bigint AND token <> ALL($2::uuid[])"
+        " ORDER BY device_id LIMIT $3::int"},
+
+    /* No row: fenced. The timeline is that of the WAL being written, not of the last checkpoint. */
+    [STORE_BEAT] = {"beat",
+        "UPDATE owner SET beat = beat + 1 WHERE" EPOCH_IS_MINE
+        "RETURNING beat, (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint,"
+        " ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"},
+
+    /* Exclusive lock. Nothing of ours is claimed: the next take needs no quarantine. */
+    [STORE_RELEASE] = {"release",
+        "UPDATE owner SET clean = true WHERE" EPOCH_IS_MINE "RETURNING epoch"},
+
+    /* Loading reads by key in pages; what changes meanwhile is announced by intake after its
+     * commit, and what the claim refuses is dropped: a stale page is harmless. */
+    [STORE_LOAD_DEVICES] = {"load_devices",
+        "SELECT" DEVICE_COLUMNS "FROM device WHERE device_id > $1::int AND residence = 0"
+        " ORDER BY device_id LIMIT $2::int"},
+    [STORE_DEVICES_BY_ID] = {"devices_by_id",
+        "SELECT" DEVICE_COLUMNS "FROM device WHERE device_id = ANY($1::int[]) AND residence = 0"},
+    [STORE_LOAD_SOURCES] = {"load_sources",
+        "SELECT s.source_id, s.kind, s.state, s.item, coalesce(p.audience > p.not_in_audience"
+        " + p.sent + p.failed + p.unknown + p.expired + p.skipped + p.cancelled, false)"
+        " FROM source s LEFT JOIN progress p USING (source_id)"
+        " WHERE s.source_id > $1::int ORDER BY s.source_id LIMIT $2::int"},
+    [STORE_LOAD_TEMPLATES] = {"load_templates",
+        "SELECT name, item FROM template WHERE name > $1::text ORDER BY name LIMIT $2::int"},
+    [STORE_LOAD_OPTOUTS] = {"load_optouts",
+        "SELECT account, phone, number FROM optout WHERE number > $1::bigint ORDER BY number"
+        " LIMIT $2::int"},
+
+    /*
+     * A fact whose row stays: goal 0 waiting, 2 unknown. state 0 = no message row (it never reached
+     * the wire). Matched by token, once, from any epoch: the second time nothing matches. Locks its
+     * rows; crash before: the claim stands and the next take makes it unknown.
+     */
+    [STORE_ADVANCE] = {"advance",
+        "WITH done AS (UPDATE enrollment e SET state = f.goal, step = f.to_step,"
+        " attempt = f.to_attempt, due_at = f.due FROM" FACTS "WHERE" SAME_ROW "AND e.state = 1"
+        " RETURNING f.*),"
+        " p AS (UPDATE progress p SET unknown = p.unknown + d.unknown"
+        " FROM (SELECT source_id, count(*) AS unknown FROM done WHERE goal = 2 GROUP BY 1) d"
+        " WHERE p.source_id = d.source_id),"
+        " m AS (" MESSAGE_OF_DONE ")"
+        " SELECT n FROM done"},
+
+    /* A fact whose row ends: row, counters and message row in one step. Else as advance. */
+    [STORE_FINISH] = {"finish",
+        "WITH done AS (DELETE FROM enrollment e USING" FACTS "WHERE" SAME_ROW "AND e.state = 1"
+        " RETURNING f.*),"
+        " p AS (UPDATE progress p SET sent = p.sent + d.sent, failed = p.failed + d.failed,"
+        " expired = p.expired + d.expired, skipped = p.skipped + d.skipped,"
+        " cancelled = p.cancelled + d.cancelled"
+        " FROM (SELECT source_id, count(*) FILTER (WHERE state = 1) AS sent,"
+        " count(*) FILTER (WHERE state = 2) AS failed,"
+        " count(*) FILTER (WHERE state = 4) AS expired,"
+        " count(*) FILTER (WHERE state = 5) AS skipped,"
+        " count(*) FILTER (WHERE state = 6) AS cancelled FROM done GROUP BY 1) d"
+        " WHERE p.source_id = d.source_id),"
+        " m AS (" MESSAGE_OF_DONE ")"
+        " SELECT n FROM done"},
+
+    /*
+     * What became of a row that stands as unknown: its message row is there, so a receipt is
+     * appended, and the count moves from unknown to what it was. goal 0: the row goes on, else it
+     * ends. Once: afterwards the row is not unknown any more.
+     */
+    [STORE_EVIDENCE] = {"evidence",
+        "WITH f AS MATERIALIZED (SELECT * FROM" FACTS "),"
+        " gone AS (DELETE FROM enrollment e USING f WHERE" SAME_ROW
+        "AND e.state = 2 AND f.goal <> 0 RETURNING f.*),"
+        " kept AS (UPDATE enrollment e SET state = 0, step = f.to_step, attempt = f.to_attempt,"
+        " due_at = f.due FROM f WHERE" SAME_ROW "AND e.state = 2 AND f.goal = 0 RETURNING f.*),"
+        " done AS MATERIALIZED (SELECT * FROM gone UNION ALL SELECT * FROM kept),"
+        " p AS (UPDATE progress p SET unknown = p.unknown - d.unknown, sent = p.sent + d.sent,"
+        " failed = p.failed + d.failed FROM (SELECT source_id, count(*) AS unknown,"
+        " count(*) FILTER (WHERE state = 1 AND goal <> 0) AS sent,"
+        " count(*) FILTER (WHERE state = 2 AND goal <> 0) AS failed FROM done GROUP BY 1) d"
+        " WHERE p.source_id = d.source_id),"
+        " r AS (INSERT INTO receipt(at, token, state, reason, provider_id)"
+        " SELECT at, token, state, reason, provider_id FROM done)"
+        " SELECT n FROM done"},
+
+    /*
+     * Why the claim did not return a row, and the end of rows that may never be sent: opted out
+     * (11), source cancelled (12), over its time (13). 21 not here, 22 paused, 23 stale, 24 epoch;
+     * 0: it may be asked again. A row is ended only as it was asked: same step, attempt, waiting.
+     */
+    [STORE_REFUSE] = {"refuse",
+        "WITH v AS MATERIALIZED (SELECT a.*, CASE WHEN NOT" EPOCH_IS_MINE "THEN 24"
+        " WHEN d.residence IS DISTINCT FROM 0 OR e.device_id IS NULL OR l.device_id IS NULL"
+        " OR s.source_id IS NULL THEN 21"
+        " WHEN e.state <> 0 OR e.step <> a.step OR e.attempt <> a.attempt THEN 23"
+        " WHEN o.phone IS NOT NULL THEN 11 WHEN s.state = 2 THEN 12 WHEN s.not_after <= now()"
+        " THEN 13 WHEN s.state <> 0 THEN 22 ELSE 0 END AS verdict"
+        " FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::smallint[], $7::smallint[],"
+        " $8::uuid[]) a(n, device_id, source_id, lead_no, step, attempt, token)"
+        " LEFT JOIN enrollment e USING (device_id, source_id, lead_no)"
+        " LEFT JOIN device d USING (device_id) LEFT JOIN source s USING (source_id)"
+        " LEFT JOIN lead l USING (device_id, lead_no)"
+        " LEFT JOIN optout o ON o.account = d.account AND o.phone = l.phone),"
+        " done AS (DELETE FROM enrollment e USING v WHERE v.verdict BETWEEN 11 AND 13"
+        " AND e.device_id = v.device_id AND e.source_id = v.source_id AND e.lead_no = v.lead_no"
+        " AND e.state = 0 AND e.step = v.step AND e.attempt = v.attempt AND" EPOCH_IS_MINE
+        " RETURNING v.*),"
+        " m AS (INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id,"
+        " source_id, lead_no, step, attempt, state, reason)"
+        " SELECT now(), now(), $1::bigint, 0, token, device_id, source_id, lead_no, step, attempt,"
+        " CASE verdict WHEN 12 THEN 6 WHEN 13 THEN 4 ELSE 5 END, verdict FROM done),"
+        " p AS (UPDATE progress p SET skipped = p.skipped + g.skipped,"
+        " cancelled = p.cancelled + g.cancelled, expired = p.expired + g.expired"
+        " FROM (SELECT source_id, count(*) FILTER (WHERE verdict = 11) AS skipped,"
+        " count(*) FILTER (WHERE verdict = 12) AS cancelled,"
+        " count(*) FILTER (WHERE verdict = 13) AS expired FROM done GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id)"
+        " SELECT n, verdict FROM v"},
+
+    /*
+     * The rows that may be sent, and nothing else. The row itself refuses a second claim (state,
+     * step, attempt); device, source, opt-out and epoch are read with the snapshot after the lock.
+     * Crash after it: the next take makes the row unknown, for nobody knows what was sent.
+     */
+    [STORE_CLAIM] = {"claim",
+        "UPDATE enrollment e SET state = 1, epoch = $1::bigint, token = a.token"
+        " FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::smallint[], $7::smallint[],"
+        " $8::uuid[]) a(n, device_id, source_id, lead_no, step, attempt, token)"
+        " JOIN device d USING (device_id) JOIN source s USING (source_id)"
+        " JOIN lead l USING (device_id, lead_no)"
+        " WHERE e.device_id = a.device_id AND e.source_id = a.source_id AND e.lead_no = a.lead_no"
+        " AND e.state = 0 AND e.step = a.step AND e.attempt = a.attempt"
+        " AND d.residence = 0 AND s.state = 0 AND s.not_after > now() AND" EPOCH_IS_MINE
+        " AND NOT EXISTS (SELECT FROM optout o WHERE o.account = d.account AND o.phone = l.phone)"
+        " RETURNING a.n, l.phone, l.name, l.attributes::text"},
+
+    /*
+     * The next rows of each device in due order, whether due or not: one class at a time ($3 its
+     * active sources), so that a long list of one class never hides another. Reads only.
+     */
+    [STORE_FILL] = {"fill",
+        "SELECT u.device_id, x.source_id, x.lead_no, x.step, x.attempt, x.due_at"
+        " FROM unnest($1::int[], $2::int[]) u(device_id, k) CROSS JOIN LATERAL"
+        " (SELECT source_id, lead_no, step, attempt, due_at FROM enrollment e"
+        " WHERE e.device_id = u.device_id AND e.source_id = ANY($3::int[]) AND e.state = 0"
+        " ORDER BY due_at, source_id, lead_no LIMIT u.k) x"},
+
+    /*
+     * The next $3 leads behind the cursor of each device, of the open audience row with the highest
+     * priority (at equal priority the one least advanced, so that campaigns take turns). Rows and
+     * cursor move together: a crash leaves both or neither. A lead that does not fit, or a number
+     * that no lead has, is counted as not in the audience, so the counters always sum to it.
+     */
+    [STORE_ENROL] = {"enrol",
+        "WITH a AS MATERIALIZED (SELECT x.* FROM unnest($2::int[]) u(device_id)"
+        " JOIN device d USING (device_id) CROSS JOIN LATERAL"
+        " (SELECT y.device_id, y.source_id, y.cursor, y.upto, s.filter, s.not_after <= now() AS over"
+        " FROM audience y JOIN source s USING (source_id)"
+        " WHERE y.device_id = u.device_id AND y.cursor < y.upto AND s.state = 0"
+        " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
+        " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
+        " n AS MATERIALIZED (SELECT a.device_id, a.source_id, l.lead_no,"
+        " l.attributes @> a.filter AS fits FROM a CROSS JOIN LATERAL"
+        " (SELECT lead_no, attributes FROM lead l WHERE l.device_id = a.device_id"
+        " AND l.lead_no > a.cursor AND l.lead_no <= a.upto ORDER BY lead_no LIMIT $3::int) l"
+        " WHERE NOT a.over),"
+        " g AS MATERIALIZED (SELECT a.device_id, a.source_id, a.over,"
+        " CASE WHEN count(n.lead_no) < $3::int THEN a.upto ELSE max(n.lead_no) END AS cursor,"
+        " a.cursor AS was, count(*) FILTER (WHERE n.fits) AS enrolled"
+        " FROM a LEFT JOIN n USING (device_id, source_id)"
+        " GROUP BY a.device_id, a.source_id, a.over, a.cursor, a.upto),"
+        " c AS (UPDATE audience y SET cursor = g.cursor FROM g"
+        " WHERE y.device_id = g.device_id AND y.source_id = g.source_id),"
+        " p AS (UPDATE progress p SET enrolled = p.enrolled + t.enrolled,"
+        " not_in_audience = p.not_in_audience + t.missed, expired = p.expired + t.expired"
+        " FROM (SELECT source_id, sum(enrolled) AS enrolled,"
+        " sum(cursor - was - enrolled) FILTER (WHERE NOT over) AS missed,"
+        " sum(cursor - was) FILTER (WHERE over) AS expired FROM g GROUP BY 1) s,"
+        " LATERAL (SELECT s.source_id, s.enrolled, coalesce(s.missed, 0) AS missed,"
+        " coalesce(s.expired, 0) AS expired) t WHERE p.source_id = t.source_id)"
+        " INSERT INTO enrollment(device_id, source_id, lead_no, due_at)"
+        " SELECT device_id, source_id, lead_no, now() FROM n WHERE fits ORDER BY 1, 2, 3"
+        " ON CONFLICT DO NOTHING RETURNING device_id, source_id, lead_no, due_at"},
+    /* Which of these devices still have leads behind a cursor; follows enrol before the same Sync.
+     */
+    [STORE_ENROL_OPEN] = {"enrol_open",
+        "SELECT u.device_id FROM unnest($1::int[]) u(device_id) WHERE EXISTS"
+        " (SELECT FROM audience y JOIN source s USING (source_id) WHERE y.device_id = u.device_id"
+        " AND y.cursor < y.upto AND s.state = 0)"},
+
+    /*
+     * Ends what a cancelled source ($2) still has, a page of $4 devices after $3 and at most $5
+     * rows a transaction; leads behind the cursor are counted at once. Repeatable. Answers the last
+     * device of the page (NULL: there was none) and how many rows it ended.
+     */
+    [STORE_SWEEP] = {"sweep",
+        "WITH d AS MATERIALIZED (SELECT device_id FROM device WHERE device_id > $3::int"
+        " AND residence = 0 AND" EPOCH_IS_MINE "AND EXISTS (SELECT FROM source"
+        " WHERE source_id = $2::int AND state = 2) ORDER BY device_id LIMIT $4::int),"
+        " x AS MATERIALIZED (SELECT e.device_id, e.lead_no FROM d JOIN enrollment e"
+        " USING (device_id) WHERE e.source_id = $2::int AND e.state = 0 LIMIT $5::int),"
+        " gone AS (DELETE FROM enrollment e USING x WHERE e.device_id = x.device_id"
+        " AND e.source_id = $2::int AND e.lead_no = x.lead_no AND e.state = 0 RETURNING 1),"
+        " was AS MATERIALIZED (SELECT a.device_id, a.cursor, a.upto FROM d JOIN audience a"
+        " USING (device_id) WHERE a.source_id = $2::int AND a.cursor < a.upto),"
+        " c AS (UPDATE audience a SET cursor = was.upto FROM was"
+        " WHERE a.device_id = was.device_id AND a.source_id = $2::int),"
+        " p AS (UPDATE progress SET cancelled = cancelled + (SELECT count(*) FROM gone)"
+        " + (SELECT coalesce(sum(upto - cursor), 0) FROM was) WHERE source_id = $2::int)"
+        " SELECT max(device_id), (SELECT count(*)::int FROM gone) FROM d"},
+
+    /* Content: under the exclusive lock, so that after the commit no claim goes by an older state.
+     * A row that is as new or newer stays: pages may come twice. */
+    [STORE_PUT_TEMPLATES] = {"put_templates",
+        "INSERT INTO template(name, content_version, item) SELECT * FROM"
+        " unnest($2::text[], $3::bigint[], $4::text[]) t WHERE" EPOCH_IS_MINE
+        "ON CONFLICT (name) DO UPDATE SET content_version = EXCLUDED.content_version,"
+        " item = EXCLUDED.item WHERE template.content_version < EXCLUDED.content_version"},
+    /* started_version: the content version at which this partition first saw it started; it alone
+     * decides which devices are in the audience. started_at infinity: not yet. */
+    [STORE_PUT_SOURCES] = {"put_sources",
+        "WITH i AS (INSERT INTO source(source_id, kind, state, priority, content_version,"
+        " started_version, started_at, not_after, name, filter, devices, item)"
+        " SELECT source_id, 1, state, priority, version,"
+        " CASE WHEN isfinite(started_at) THEN version ELSE 0 END, started_at, not_after,"
+        " name, filter::jsonb, devices::int4multirange, item"
+        " FROM unnest($2::int[], $3::smallint[], $4::smallint[], $5::bigint[], $6::timestamptz[],"
+        " $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[])"
+        " u(source_id, state, priority, version, started_at, not_after, name, filter, devices,"
+        " item)"
+        " WHERE" EPOCH_IS_MINE
+        "ON CONFLICT (source_id) DO UPDATE SET state = EXCLUDED.state,"
+        " priority = EXCLUDED.priority, content_version = EXCLUDED.content_version,"
+        " started_version = CASE WHEN source.started_version <> 0 THEN source.started_version"
+        " ELSE EXCLUDED.started_version END, started_at = EXCLUDED.started_at,"
+        " not_after = EXCLUDED.not_after,"
+        " name = EXCLUDED.name, filter = EXCLUDED.filter, devices = EXCLUDED.devices,"
+        " item = EXCLUDED.item WHERE source.content_version < EXCLUDED.content_version"
+        " RETURNING source_id)"
+        " INSERT INTO progress(source_id) SELECT source_id FROM i ON CONFLICT DO NOTHING"},
+    /*
+     * Audience rows of what was started up to version $2, for the next $4 devices after $3 that
+     * lack some. upto = the device's last lead: the row lock waits for an import that is writing
+     * this device, and then sees its last number. Answers the devices done; none: the pass is over.
+     */
+    [STORE_AUDIENCE] = {"audience",
+        "WITH d AS MATERIALIZED (SELECT device_id, next_lead_no, content_version FROM device"
+        " WHERE device_id > $3::int AND residence = 0 AND content_version <"
+        " (SELECT coalesce(max(started_version), 0) FROM source WHERE started_version <= $2::bigint)"
+        " AND" EPOCH_IS_MINE "ORDER BY device_id LIMIT $4::int FOR UPDATE),"
+        " n AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
+        " SELECT d.device_id, s.source_id, s.priority, 0, d.next_lead_no FROM d JOIN source s"
+        " ON s.started_version > d.content_version AND s.started_version <= $2::bigint"
+        " AND s.state <> 2 AND d.device_id <@ s.devices WHERE d.next_lead_no > 0 ORDER BY 1, 2"
+        " ON CONFLICT DO NOTHING RETURNING source_id, upto),"
+        " p AS (UPDATE progress p SET audience = p.audience + g.upto"
+        " FROM (SELECT source_id, sum(upto) AS upto FROM n GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id),"
+        " u AS (UPDATE device SET content_version = $2::bigint FROM d"
+        " WHERE device.device_id = d.device_id)"
+        " SELECT device_id FROM d"},
+    /* Exclusive lock: no import is creating a device meanwhile. No row: a device still lacks rows,
+     * or the epoch is not mine. */
+    [STORE_APPLIED] = {"applied",
+        "UPDATE owner SET content_applied = greatest(content_applied, $2::bigint)"
+        " WHERE" EPOCH_IS_MINE "AND NOT EXISTS (SELECT FROM device WHERE residence = 0"
+        " AND content_version < (SELECT coalesce(max(started_version), 0) FROM source"
+        " WHERE started_version <= $2::bigint)) RETURNING content_applied"},
+    /* Exclusive lock. A template or parameter that the provider refuses is wrong for every lead
+     * alike. Only an active source: an order of the operator is never overwritten. */
+    [STORE_PAUSE_SOURCE] = {"pause_source",
+        "UPDATE source SET state = 1 WHERE source_id = $2::int AND state = 0 AND" EPOCH_IS_MINE},
+
+    /* ---- intake and answers add theirs below this line ---- */
+};
+
+const char *const store_settings[] = {
+    "synchronous_commit", "on",
+    "idle_in_transaction_session_timeout", "5s",
+    "tcp_user_timeout", "5s",
+    "tcp_keepalives_idle", "5",
+    "tcp_keepalives_interval", "1",
+    "tcp_keepalives_count", "3",
+    "client_connection_check_interval", "1s",
+    "default_transaction_isolation", "read committed",
+    "TimeZone", "UTC",
+    /* Plans: several arrays in unnest are estimated at 10 rows, and a table that was empty when its
+       statement was prepared keeps that plan for a while. Nested loops over keys are right at every
+       size here; a hash of a whole table never is. */
+    "plan_cache_mode", "force_generic_plan",
+    "random_page_cost", "1.1",
+    "enable_hashjoin", "off",
+    "enable_mergejoin", "off",
+    "jit", "off",
+    NULL
+};
+/* clang-format on */
