@@ -2,10 +2,10 @@
  * message.h - every message as a struct, its encoding, and who may send it.
  *
  * PROTOCOL.md is the contract; this is its letter. A request body is
- * [version, kind, incarnation(16 bytes), request_id, ...fields]; a reply body is
- * [version, kind, status, reason, ...fields]. Requests are idempotent by (incarnation, request_id)
- * or by their content. Decoding gives structs whose texts are slices into the frame and whose
- * arrays live in the message's arena (message_new / message_free): valid until message_reset.
+ * [version, kind, incarnation(16 bytes), request_id, fields]; a reply body is
+ * [version, kind, status, reason, fields | nil]. Requests are idempotent by their content. Decoding
+ * gives structs whose texts and arrays live in the message's arena: valid until the next decode on
+ * the same struct message, whatever becomes of the frame.
  */
 #pragma once
 #include "proto/limits.h"
@@ -37,6 +37,8 @@ enum message_kind {
     MESSAGE_KINDS(X)
 #undef X
 };
+/* The one dispatch rule, default deny: may `role` ask this here? */
+bool message_allowed(enum message_kind kind, unsigned role, bool at_coordinator);
 const char *message_kind_name(enum message_kind kind); /* "REPORT"; "?" when unknown */
 
 enum message_status {
@@ -267,10 +269,13 @@ struct message; /* reader, writer and arena; reuse one per purpose */
 struct message *message_new(void);
 struct message *message_free(struct message *m);
 /* Decoded values of the last call live until the next decode on `m`. 0 or -EBADMSG, -EPROTO
- * (unknown version), -ENOMEM. */
+ * (unknown version), -ENOMEM; drop the frame then. -ENOTSUP: a request of a kind that only a newer
+ * asker knows; ret's kind, incarnation and id are set, answer STATUS_BAD. */
 int message_read_request(struct message *m, struct slice body, struct request *ret) _must_check_;
 int message_read_reply(struct message *m, struct slice body, struct reply *ret) _must_check_;
-/* Encoded body is borrowed until the next write on `m`. 0, -ENOMEM, -E2BIG. */
+/* Encoded body is borrowed until the next write on `m`. 0, -ENOMEM, -E2BIG (does not fit a frame:
+ * send less), -EINVAL (a value outside PROTOCOL.md's bounds). Texts for people (reason, gate) are
+ * cut to fit instead. */
 int message_write_request(struct message *m, const struct request *q,
                           struct slice *ret) _must_check_;
 int message_write_reply(struct message *m, const struct reply *r, struct slice *ret) _must_check_;

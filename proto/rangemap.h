@@ -21,8 +21,8 @@ void rangemap_done(struct rangemap *m);
 int rangemap_copy(struct rangemap *ret, const struct rangemap *from) _must_check_;
 /* The range that holds `device`, or NULL. O(log n). */
 const struct range *rangemap_find(const struct rangemap *m, int32_t device);
-/* Appends or inserts; merges with an adjoining range of the same partition. 0, -EEXIST (overlap),
- * -ENOMEM, -E2BIG. */
+/* Appends or inserts; merges with an adjoining range of the same partition. 0, -EINVAL (empty, or
+ * an ID below 1), -EEXIST (overlap), -ENOMEM, -E2BIG. */
 int rangemap_put(struct rangemap *m, struct range r) _must_check_;
 /* 0, or -EINVAL with *ret_at = index of the first range that is empty, unsorted, overlapping or of
  * a partition >= partition_count. */

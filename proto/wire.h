@@ -2,10 +2,11 @@
  * wire.h - bounded msgpack: the only user of msgpack-c.
  *
  * A body is one array of known arity. wire_read_open walks the whole buffer first (every declared
- * count <= bytes left, depth <= FRAME_DEPTH_MAX, no ext types, exactly one value, nothing behind
- * it) before msgpack-c sees a byte. A reader is sticky: after the first fault every read gives 0 /
- * empty and wire_read_close answers -EBADMSG, so a decoder checks once. Texts are slices into the
- * buffer. A writer is sticky too (-ENOMEM, -E2BIG above FRAME_BYTES_MAX).
+ * count <= bytes left, depth <= FRAME_DEPTH_MAX, no map, float or ext, exactly one value, nothing
+ * behind it) before msgpack-c sees a byte. A reader is sticky: after the first fault every read
+ * gives 0 / empty and wire_read_close answers -EBADMSG, so a decoder checks once. Texts are slices
+ * into the buffer. A writer is sticky too (-ENOMEM, -E2BIG above BODY_BYTES_MAX, -EINVAL by
+ * wire_write_fail).
  */
 #pragma once
 #include "shared/base.h"
@@ -22,7 +23,8 @@ void wire_text(struct wire_writer *w, struct slice v);
 void wire_cstr(struct wire_writer *w, const char *v);
 void wire_bytes(struct wire_writer *w, const void *data, size_t bytes);
 void wire_nil(struct wire_writer *w);
-/* 0 and the finished body (borrowed until reset), -ENOMEM or -E2BIG. */
+void wire_write_fail(struct wire_writer *w); /* an encoder's own check failed */
+/* 0 and the finished body (borrowed until reset), or the first error. */
 int wire_writer_done(struct wire_writer *w, struct slice *ret) _must_check_;
 
 struct wire_reader;
@@ -31,6 +33,8 @@ struct wire_reader *wire_reader_free(struct wire_reader *r);
 /* 0 or -EBADMSG; the buffer must outlive the reading. */
 int wire_read_open(struct wire_reader *r, struct slice body) _must_check_;
 uint32_t wire_read_array(struct wire_reader *r, uint32_t min, uint32_t max); /* its count */
+/* An array of which the first `known` elements are read; those behind them are stepped over. */
+void wire_read_record(struct wire_reader *r, uint32_t known);
 uint64_t wire_read_u64(struct wire_reader *r, uint64_t max);
 int64_t wire_read_i64(struct wire_reader *r, int64_t min, int64_t max);
 bool wire_read_bool(struct wire_reader *r);
