@@ -19,14 +19,14 @@ struct sender { /* one device of devices.csv */
     UT_hash_handle by_id, by_address;
 };
 
-struct wish { /* one message that was asked for */
-    char *key;   /* campaign \n address \n +phone */
+struct wish {  /* one message that was asked for */
+    char *key; /* campaign \n address \n +phone */
     char *text;
     char state[16]; /* as exported; "" = no row */
     unsigned taken, right_text;
     struct wish *next_same; /* other campaigns for the same address and phone */
     UT_hash_handle hh, by_pair;
-    char *pair;  /* address \n +phone: head of next_same when hashed by_pair */
+    char *pair; /* address \n +phone: head of next_same when hashed by_pair */
 };
 
 struct exported {
@@ -70,13 +70,16 @@ static int
 on_device(void *arg, const struct audit_row *h, const struct audit_row *row)
 {
     struct audit *a = arg;
-    int id = audit_column(h, "device_id"), address = audit_column(h, "address"), gap = audit_column(h, "min_delay_ms");
+    int id = audit_column(h, "device_id"), address = audit_column(h, "address"),
+        gap = audit_column(h, "min_delay_ms");
     if (id < 0 || address < 0 || (unsigned) id >= row->count || (unsigned) address >= row->count)
         return 0; /* a rejected row is nobody's wish */
     struct sender *s = calloc(1, sizeof(*s)), *known;
     s->device_id = atol(row->fields[id]);
     s->address = strdup(row->fields[address]);
-    s->min_gap = gap >= 0 && (unsigned) gap < row->count ? (usec_t) atol(row->fields[gap]) * USEC_PER_MSEC : 0;
+    s->min_gap = gap >= 0 && (unsigned) gap < row->count
+                     ? (usec_t) atol(row->fields[gap]) * USEC_PER_MSEC
+                     : 0;
     HASH_FIND(by_id, a->by_id, &s->device_id, sizeof(s->device_id), known);
     if (known) {
         free(s->address);
@@ -142,13 +145,15 @@ render(const char *text, const struct audit_row *h, const struct audit_row *row,
             break;
         }
         fwrite(text, 1, (size_t) (open - text), f);
-        const char *name = open + 2, *bar = memchr(name, '|', (size_t) (close - name)), *end = bar ? bar : close;
+        const char *name = open + 2, *bar = memchr(name, '|', (size_t) (close - name)),
+                   *end = bar ? bar : close;
         while (*name == ' ')
             name++;
         size_t bytes = (size_t) (end - name);
         while (bytes && name[bytes - 1] == ' ')
             bytes--;
-        const char *value = bytes == 5 && strncmp(name, "phone", 5) == 0 ? phone : field(h, row, name, bytes);
+        const char *value =
+            bytes == 5 && strncmp(name, "phone", 5) == 0 ? phone : field(h, row, name, bytes);
         if (value[0])
             fputs(value, f);
         else if (bar)
@@ -160,7 +165,8 @@ render(const char *text, const struct audit_row *h, const struct audit_row *row,
 }
 
 static void
-add_wish(struct audit *a, const struct audit_campaign *c, const char *address, const char *phone, char *text)
+add_wish(struct audit *a, const struct audit_campaign *c, const char *address, const char *phone,
+         char *text)
 {
     struct wish *w = calloc(1, sizeof(*w)), *known, *head;
     w->pair = join(address, phone);
@@ -221,7 +227,8 @@ on_message(void *arg, const struct audit_row *h, const struct audit_row *row)
     struct wish *w;
     HASH_FIND_STR(a->wishes, key, w);
     /* Attempts that failed before a sent one do not hide it. */
-    if (w && strcmp(w->state, "sent") != 0 && !(strcmp(w->state, "unknown") == 0 && strcmp(state, "failed") == 0))
+    if (w && strcmp(w->state, "sent") != 0 &&
+        !(strcmp(w->state, "unknown") == 0 && strcmp(state, "failed") == 0))
         snprintf(w->state, sizeof(w->state), "%s", state);
     free(pair);
     free(key);
@@ -241,7 +248,8 @@ on_message(void *arg, const struct audit_row *h, const struct audit_row *row)
     return 0;
 }
 
-/* The wish that a receipt answers: by its token's campaign, else by text, else the first of the pair. */
+/* The wish that a receipt answers: by its token's campaign, else by text, else the first of the
+ * pair. */
 static struct wish *
 wish_of(struct audit *a, const struct audit_receipt *r, struct wish *head)
 {
@@ -272,7 +280,8 @@ on_receipt(void *arg, const struct audit_receipt *r)
         if (!a->sends)
             return -ENOMEM;
     }
-    a->sends[a->send_count++] = (struct send){r->first, r->last, r->end, strdup(r->address), strdup(r->token), strdup(r->to)};
+    a->sends[a->send_count++] = (struct send){r->first,           r->last,          r->end,
+                                              strdup(r->address), strdup(r->token), strdup(r->to)};
     if (!r->taken)
         return 0;
     a->r.received++;
@@ -298,15 +307,16 @@ on_receipt(void *arg, const struct audit_receipt *r)
 static bool
 ended_on_purpose(const char *state)
 {
-    return strcmp(state, "failed") == 0 || strcmp(state, "expired") == 0 || strcmp(state, "skipped") == 0 ||
-           strcmp(state, "cancelled") == 0;
+    return strcmp(state, "failed") == 0 || strcmp(state, "expired") == 0 ||
+           strcmp(state, "skipped") == 0 || strcmp(state, "cancelled") == 0;
 }
 
 static void
 judge_wishes(struct audit *a)
 {
     for (struct wish *w = a->wishes; w; w = w->hh.next) {
-        bool sent = strcmp(w->state, "sent") == 0 || strcmp(w->state, "delivered") == 0 || strcmp(w->state, "read") == 0;
+        bool sent = strcmp(w->state, "sent") == 0 || strcmp(w->state, "delivered") == 0 ||
+                    strcmp(w->state, "read") == 0;
         bool unknown = strcmp(w->state, "unknown") == 0;
         a->r.sent += sent;
         a->r.unknown += unknown;
@@ -356,7 +366,8 @@ judge_pace(struct audit *a)
             a->r.shortest_gap = gap;
         if (gap < s->min_gap) {
             char what[256];
-            snprintf(what, sizeof(what), "%.1f ms instead of %.1f ms before %s", (double) gap / 1e3, (double) s->min_gap / 1e3, q->token);
+            snprintf(what, sizeof(what), "%.1f ms instead of %.1f ms before %s", (double) gap / 1e3,
+                     (double) s->min_gap / 1e3, q->token);
             offence(a, &a->r.pacing_violations, "too early", what);
         }
     }
@@ -373,7 +384,10 @@ by_time(const void *x, const void *y)
 static void
 judge_drivers(struct audit *a)
 {
-    struct { char name[32]; uint64_t epoch; } seen[256] = {0};
+    struct {
+        char name[32];
+        uint64_t epoch;
+    } seen[256] = {0};
     for (size_t i = 0; i < a->send_count; i++) {
         char partition[32];
         uint64_t epoch = epoch_of(a->sends[i].token, partition);
@@ -382,7 +396,8 @@ judge_drivers(struct audit *a)
             k++;
         memcpy(seen[k].name, partition, sizeof(partition));
         if (epoch == 0 || epoch < seen[k].epoch)
-            offence(a, &a->r.two_drivers, "an older epoch sends after a newer one", a->sends[i].token);
+            offence(a, &a->r.two_drivers, "an older epoch sends after a newer one",
+                    a->sends[i].token);
         seen[k].epoch = MAX_OF(seen[k].epoch, epoch);
     }
 }
@@ -399,8 +414,10 @@ judge_optouts(struct audit *a)
     unsigned long long at;
     while (fscanf(f, "%31[^,],%llu\n", phone, &at) == 2)
         for (size_t i = 0; i < a->send_count; i++)
-            if (a->sends[i].first > at && strcmp(a->sends[i].to + 1, phone[0] == '+' ? phone + 1 : phone) == 0)
-                offence(a, &a->r.after_optout, "sent after the opt-out was acknowledged", a->sends[i].token);
+            if (a->sends[i].first > at &&
+                strcmp(a->sends[i].to + 1, phone[0] == '+' ? phone + 1 : phone) == 0)
+                offence(a, &a->r.after_optout, "sent after the opt-out was acknowledged",
+                        a->sends[i].token);
     fclose(f);
     return 0;
 }
@@ -410,14 +427,16 @@ audit_done(struct audit *a)
 {
     struct sender *s, *s2;
     HASH_CLEAR(by_address, a->by_address);
-    HASH_ITER(by_id, a->by_id, s, s2) {
+    HASH_ITER(by_id, a->by_id, s, s2)
+    {
         HASH_DELETE(by_id, a->by_id, s);
         free(s->address);
         free(s);
     }
     struct wish *w, *w2;
     HASH_CLEAR(by_pair, a->pairs);
-    HASH_ITER(hh, a->wishes, w, w2) {
+    HASH_ITER(hh, a->wishes, w, w2)
+    {
         HASH_DEL(a->wishes, w);
         free(w->key);
         free(w->pair);
@@ -425,7 +444,8 @@ audit_done(struct audit *a)
         free(w);
     }
     struct exported *e, *e2;
-    HASH_ITER(hh, a->exported, e, e2) {
+    HASH_ITER(hh, a->exported, e, e2)
+    {
         HASH_DEL(a->exported, e);
         free(e->token);
         free(e->campaign);
@@ -465,7 +485,8 @@ audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details,
         if (in->optouts)
             rc = judge_optouts(&a);
         if (a.last_seen > a.first_seen)
-            a.r.messages_per_s = (double) (a.r.received - 1) * 1e6 / (double) (a.last_seen - a.first_seen);
+            a.r.messages_per_s =
+                (double) (a.r.received - 1) * 1e6 / (double) (a.last_seen - a.first_seen);
         *ret = a.r;
     }
     audit_done(&a);
@@ -475,20 +496,26 @@ audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details,
 uint64_t
 audit_offences(const struct audit_result *r)
 {
-    return r->lost + r->duplicates + r->phantom + r->false_sent + r->hidden_unknown + r->wrong_text +
-           r->pacing_violations + r->after_optout + r->two_drivers;
+    return r->lost + r->duplicates + r->phantom + r->false_sent + r->hidden_unknown +
+           r->wrong_text + r->pacing_violations + r->after_optout + r->two_drivers;
 }
 
 void
 audit_print(const struct audit_result *r, FILE *out)
 {
-    fprintf(out, "  asked %llu   received %llu   sent %llu   unknown %llu   failed %llu   ended %llu   waiting %llu\n",
-            (unsigned long long) r->asked, (unsigned long long) r->received, (unsigned long long) r->sent,
-            (unsigned long long) r->unknown, (unsigned long long) r->failed, (unsigned long long) r->ended,
+    fprintf(out,
+            "  asked %llu   received %llu   sent %llu   unknown %llu   failed %llu   ended %llu   "
+            "waiting %llu\n",
+            (unsigned long long) r->asked, (unsigned long long) r->received,
+            (unsigned long long) r->sent, (unsigned long long) r->unknown,
+            (unsigned long long) r->failed, (unsigned long long) r->ended,
             (unsigned long long) r->waiting);
-    fprintf(out, "  lost %llu   twice %llu   phantom %llu   false sent %llu   hidden unknown %llu   wrong text %llu   too early %llu   after opt-out %llu   two drivers %llu\n",
-            (unsigned long long) r->lost, (unsigned long long) r->duplicates, (unsigned long long) r->phantom,
-            (unsigned long long) r->false_sent, (unsigned long long) r->hidden_unknown,
-            (unsigned long long) r->wrong_text, (unsigned long long) r->pacing_violations,
-            (unsigned long long) r->after_optout, (unsigned long long) r->two_drivers);
+    fprintf(out,
+            "  lost %llu   twice %llu   phantom %llu   false sent %llu   hidden unknown %llu   "
+            "wrong text %llu   too early %llu   after opt-out %llu   two drivers %llu\n",
+            (unsigned long long) r->lost, (unsigned long long) r->duplicates,
+            (unsigned long long) r->phantom, (unsigned long long) r->false_sent,
+            (unsigned long long) r->hidden_unknown, (unsigned long long) r->wrong_text,
+            (unsigned long long) r->pacing_violations, (unsigned long long) r->after_optout,
+            (unsigned long long) r->two_drivers);
 }

@@ -15,19 +15,21 @@ struct audit_input {
     const char *devices, *leads, *content; /* CSV, CSV, YAML: the driver's own list */
     const char *receipts;                  /* the provider's log; NULL = not ours to check */
     const char *messages;                  /* fleetcast export messages */
-    const char *optouts;                   /* "phone,boottime_usec" lines: acknowledged opt-outs; or NULL */
-    const char *country;                   /* calling code that was given at import, or NULL */
+    const char *optouts; /* "phone,boottime_usec" lines: acknowledged opt-outs; or NULL */
+    const char *country; /* calling code that was given at import, or NULL */
 };
 
 struct audit_result {
-    uint64_t asked, received, sent, unknown, failed, ended /* expired, skipped, cancelled */, waiting;
+    uint64_t asked, received, sent, unknown, failed, ended /* expired, skipped, cancelled */,
+        waiting;
     uint64_t lost, duplicates, phantom, false_sent, hidden_unknown, wrong_text;
     uint64_t pacing_violations, after_optout, two_drivers;
     usec_t shortest_gap; /* 0 = none seen */
     double messages_per_s;
 };
 
-/* 0, or -errno with the reason written to `errors`. Offences are named on `details` (first 20 of each). */
+/* 0, or -errno with the reason written to `errors`. Offences are named on `details` (first 20 of
+ * each). */
 int audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details, FILE *errors);
 uint64_t audit_offences(const struct audit_result *r);
 void audit_print(const struct audit_result *r, FILE *out); /* two lines for people */

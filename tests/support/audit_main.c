@@ -1,4 +1,5 @@
-/* audit_main.c - the audit as a program: exit 0 clean, 7 an offence (or, with --exactly-once, something not sent), 1 unreadable. */
+/* audit_main.c - the audit as a program: exit 0 clean, 7 an offence (or, with --exactly-once,
+ * something not sent), 1 unreadable. */
 #include "audit.h"
 
 #include <getopt.h>
@@ -15,17 +16,21 @@ struct extras {
 static int
 write_report(const char *path, const struct audit_result *r, const struct extras *x)
 {
-    json_t *j = json_pack(
-        "{s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:f s:f}", "asked", (json_int_t) r->asked,
-        "received", (json_int_t) r->received, "sent", (json_int_t) r->sent, "unknown", (json_int_t) r->unknown,
-        "failed", (json_int_t) r->failed, "ended", (json_int_t) r->ended, "waiting", (json_int_t) r->waiting, "lost",
-        (json_int_t) r->lost, "duplicates", (json_int_t) r->duplicates, "phantom", (json_int_t) r->phantom,
-        "false_sent", (json_int_t) r->false_sent, "hidden_unknown", (json_int_t) r->hidden_unknown, "wrong_text",
-        (json_int_t) r->wrong_text, "pacing_violations", (json_int_t) r->pacing_violations, "after_optout",
-        (json_int_t) r->after_optout, "two_drivers", (json_int_t) r->two_drivers, "shortest_gap_ms",
-        (double) r->shortest_gap / 1e3, "messages_per_s", r->messages_per_s);
+    json_t *j =
+        json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:f s:f}",
+                  "asked", (json_int_t) r->asked, "received", (json_int_t) r->received, "sent",
+                  (json_int_t) r->sent, "unknown", (json_int_t) r->unknown, "failed",
+                  (json_int_t) r->failed, "ended", (json_int_t) r->ended, "waiting",
+                  (json_int_t) r->waiting, "lost", (json_int_t) r->lost, "duplicates",
+                  (json_int_t) r->duplicates, "phantom", (json_int_t) r->phantom, "false_sent",
+                  (json_int_t) r->false_sent, "hidden_unknown", (json_int_t) r->hidden_unknown,
+                  "wrong_text", (json_int_t) r->wrong_text, "pacing_violations",
+                  (json_int_t) r->pacing_violations, "after_optout", (json_int_t) r->after_optout,
+                  "two_drivers", (json_int_t) r->two_drivers, "shortest_gap_ms",
+                  (double) r->shortest_gap / 1e3, "messages_per_s", r->messages_per_s);
     json_object_set_new(j, "receipts_checked", json_boolean(x->receipts));
-    json_object_set_new(j, "lateness_ms", json_pack("{s:f s:f s:f}", "p50", x->p50, "p99", x->p99, "max", x->max));
+    json_object_set_new(j, "lateness_ms",
+                        json_pack("{s:f s:f s:f}", "p50", x->p50, "p99", x->p99, "max", x->max));
     json_object_set_new(j, "wall_s", json_real(x->wall_s));
     int rc = json_dump_file(j, path, JSON_INDENT(2) | JSON_REAL_PRECISION(7));
     json_decref(j);
@@ -39,11 +44,14 @@ main(int argc, char **argv)
     const char *json = NULL, *lateness = "0,0,0", *wall_ms = "0";
     bool exactly_once = false;
     static const struct option options[] = {
-        {"devices", 1, NULL, 'd'}, {"leads", 1, NULL, 'l'},   {"content", 1, NULL, 'c'}, {"receipts", 1, NULL, 'r'},
-        {"messages", 1, NULL, 'm'}, {"optouts", 1, NULL, 'o'}, {"country", 1, NULL, 'y'}, {"json", 1, NULL, 'j'},
-        {"lateness", 1, NULL, 't'}, {"wall-ms", 1, NULL, 'w'}, {"exactly-once", 0, NULL, 'x'}, {0}};
-    const char **slots[] = {['d'] = &in.devices,  ['l'] = &in.leads,   ['c'] = &in.content, ['r'] = &in.receipts,
-                            ['m'] = &in.messages, ['o'] = &in.optouts, ['y'] = &in.country, ['j'] = &json, ['t'] = &lateness, ['w'] = &wall_ms};
+        {"devices", 1, NULL, 'd'},  {"leads", 1, NULL, 'l'},        {"content", 1, NULL, 'c'},
+        {"receipts", 1, NULL, 'r'}, {"messages", 1, NULL, 'm'},     {"optouts", 1, NULL, 'o'},
+        {"country", 1, NULL, 'y'},  {"json", 1, NULL, 'j'},         {"lateness", 1, NULL, 't'},
+        {"wall-ms", 1, NULL, 'w'},  {"exactly-once", 0, NULL, 'x'}, {0}};
+    const char **slots[] = {
+        ['d'] = &in.devices,  ['l'] = &in.leads,   ['c'] = &in.content, ['r'] = &in.receipts,
+        ['m'] = &in.messages, ['o'] = &in.optouts, ['y'] = &in.country, ['j'] = &json,
+        ['t'] = &lateness,    ['w'] = &wall_ms};
     int o;
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (o == '?')
@@ -54,7 +62,9 @@ main(int argc, char **argv)
             *slots[o] = optarg;
     }
     if (!in.devices || !in.leads || !in.content || !in.messages) {
-        fprintf(stderr, "usage: audit --devices F --leads F --content F --messages F [--receipts F] [--optouts F] [--country N] [--json F] [--lateness P50,P99,MAX] [--wall-ms N] [--exactly-once]\n");
+        fprintf(stderr, "usage: audit --devices F --leads F --content F --messages F [--receipts "
+                        "F] [--optouts F] [--country N] [--json F] [--lateness P50,P99,MAX] "
+                        "[--wall-ms N] [--exactly-once]\n");
         return 2;
     }
     struct audit_result r;
@@ -63,7 +73,8 @@ main(int argc, char **argv)
     audit_print(&r, stdout);
     struct extras x = {.wall_s = atof(wall_ms) / 1e3, .receipts = in.receipts != NULL};
     if (sscanf(lateness, "%lf,%lf,%lf", &x.p50, &x.p99, &x.max) == 3 && x.max > 0)
-        printf("  shortest gap %.1f ms   lateness p50 %.0f ms, p99 %.0f ms, max %.0f ms   %.0f messages/s\n",
+        printf("  shortest gap %.1f ms   lateness p50 %.0f ms, p99 %.0f ms, max %.0f ms   %.0f "
+               "messages/s\n",
                (double) r.shortest_gap / 1e3, x.p50, x.p99, x.max, r.messages_per_s);
     if (json && write_report(json, &r, &x) < 0) {
         fprintf(stderr, "audit: cannot write %s\n", json);

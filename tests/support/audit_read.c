@@ -34,7 +34,8 @@ on_field(void *data, size_t bytes, void *arg)
         return;
     }
     const char *text = data;
-    if (!g->have_header && g->row.count == 0 && bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+    if (!g->have_header && g->row.count == 0 && bytes >= 3 &&
+        memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         text += 3;
         bytes -= 3;
     }
@@ -137,10 +138,12 @@ template_text(yaml_document_t *d, yaml_node_t *t)
     char *out = NULL;
     size_t size;
     FILE *f = open_memstream(&out, &size);
-    fprintf(f, "template:%s:%s", member_text(d, t, "template") ?: "", member_text(d, t, "language") ?: "");
+    fprintf(f, "template:%s:%s", member_text(d, t, "template") ?: "",
+            member_text(d, t, "language") ?: "");
     yaml_node_t *body = member(d, t, "body");
     if (body && body->type == YAML_SEQUENCE_NODE)
-        for (yaml_node_item_t *i = body->data.sequence.items.start; i < body->data.sequence.items.top; i++)
+        for (yaml_node_item_t *i = body->data.sequence.items.start;
+             i < body->data.sequence.items.top; i++)
             fprintf(f, "\x1f%s", scalar(d, *i));
     fclose(f);
     return out;
@@ -153,12 +156,14 @@ read_audience(yaml_document_t *d, yaml_node_t *a, struct audit_campaign *c)
     if (devices && devices->type == YAML_SEQUENCE_NODE) {
         size_t size;
         FILE *f = open_memstream(&c->devices, &size);
-        for (yaml_node_item_t *i = devices->data.sequence.items.start; i < devices->data.sequence.items.top; i++)
+        for (yaml_node_item_t *i = devices->data.sequence.items.start;
+             i < devices->data.sequence.items.top; i++)
             fprintf(f, "%s,", scalar(d, *i));
         fclose(f);
     }
     if (where && where->type == YAML_MAPPING_NODE)
-        for (yaml_node_pair_t *p = where->data.mapping.pairs.start; p < where->data.mapping.pairs.top && c->where_count < 8; p++) {
+        for (yaml_node_pair_t *p = where->data.mapping.pairs.start;
+             p < where->data.mapping.pairs.top && c->where_count < 8; p++) {
             c->columns[c->where_count] = strdup(scalar(d, p->key));
             c->values[c->where_count++] = strdup(scalar(d, p->value));
         }
@@ -171,7 +176,8 @@ read_campaigns(yaml_document_t *d, struct audit_content *ret)
     yaml_node_t *templates = member(d, root, "templates");
     if (!campaigns || campaigns->type != YAML_MAPPING_NODE)
         return;
-    for (yaml_node_pair_t *p = campaigns->data.mapping.pairs.start; p < campaigns->data.mapping.pairs.top && ret->count < 64; p++) {
+    for (yaml_node_pair_t *p = campaigns->data.mapping.pairs.start;
+         p < campaigns->data.mapping.pairs.top && ret->count < 64; p++) {
         struct audit_campaign *c = &ret->campaigns[ret->count++];
         yaml_node_t *body = yaml_document_get_node(d, p->value);
         c->name = strdup(scalar(d, p->key));

@@ -18,7 +18,8 @@ int audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors);
 int audit_column(const struct audit_row *header, const char *name); /* -1 = absent */
 
 struct audit_campaign {
-    char *name, *text; /* text: template's text, or "template:NAME:LANG" + 0x1f + parameters, with {{variables}} */
+    char *name, *text; /* text: template's text, or "template:NAME:LANG" + 0x1f + parameters, with
+                          {{variables}} */
     char *devices;     /* "1-500,700," or NULL = all */
     unsigned where_count;
     char *columns[8], *values[8];

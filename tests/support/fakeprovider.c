@@ -18,7 +18,12 @@
 #include "shared/heap.h"
 #include "shared/parse.h"
 
-enum phase { PHASE_READ, PHASE_WAIT /* answer is due later */, PHASE_WRITE, PHASE_HELD /* never answered */ };
+enum phase {
+    PHASE_READ,
+    PHASE_WAIT /* answer is due later */,
+    PHASE_WRITE,
+    PHASE_HELD /* never answered */
+};
 
 struct connection {
     struct heap_item wake; /* delayed answer, next dripped byte */
@@ -49,7 +54,8 @@ close_connection(struct server *s, struct connection *c, bool reset)
     if (c->phase == PHASE_HELD || c->phase == PHASE_WAIT || c->phase == PHASE_WRITE)
         provider_receipt(&s->provider, &c->request, &c->answer, 0);
     if (reset)
-        (void) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+        (void) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+                          sizeof(struct linger));
     close(c->fd);
     free(c);
 }
@@ -100,7 +106,8 @@ parse_request(struct connection *c)
     q->bearer[0] = '\0';
     v = header(c->in, head, "Authorization", &n);
     if (v && n > 7 && strncasecmp(v, "Bearer ", 7) == 0)
-        snprintf(q->bearer, sizeof(q->bearer), "%.*s", (int) MIN_OF(n - 7, sizeof(q->bearer) - 1), v + 7);
+        snprintf(q->bearer, sizeof(q->bearer), "%.*s", (int) MIN_OF(n - 7, sizeof(q->bearer) - 1),
+                 v + 7);
     q->body = c->in + head;
     q->body_bytes = length;
     q->reused = c->served > 0;
@@ -112,20 +119,23 @@ static void
 fill_out(struct connection *c)
 {
     struct answer *a = &c->answer;
-    int n = snprintf(c->out, sizeof(c->out),
-                     "HTTP/1.1 %u %s\r\nContent-Type: %s\r\n%s%s\r\n", a->status, a->status < 300 ? "OK" : "Refused",
-                     a->type, a->fault == FAULT_LAST ? "Connection: close\r\n" : "",
+    int n = snprintf(c->out, sizeof(c->out), "HTTP/1.1 %u %s\r\nContent-Type: %s\r\n%s%s\r\n",
+                     a->status, a->status < 300 ? "OK" : "Refused", a->type,
+                     a->fault == FAULT_LAST ? "Connection: close\r\n" : "",
                      a->fault == FAULT_BAD_CHUNK ? "Transfer-Encoding: chunked\r\n" : "");
     size_t head = (size_t) n;
     if (a->fault != FAULT_BAD_CHUNK)
-        head = head - 2 + (size_t) snprintf(c->out + head - 2, sizeof(c->out) - head + 2, "Content-Length: %zu\r\n\r\n", a->body_bytes);
+        head = head - 2 +
+               (size_t) snprintf(c->out + head - 2, sizeof(c->out) - head + 2,
+                                 "Content-Length: %zu\r\n\r\n", a->body_bytes);
     else
-        head += (size_t) snprintf(c->out + head, sizeof(c->out) - head, "%zx\r\n", a->body_bytes + 10);
+        head +=
+            (size_t) snprintf(c->out + head, sizeof(c->out) - head, "%zx\r\n", a->body_bytes + 10);
     memcpy(c->out + head, a->body, a->body_bytes);
     c->out_bytes = head + a->body_bytes;
     c->out_done = 0;
-    c->close_after = a->fault == FAULT_LAST || a->fault == FAULT_CUT_BODY || a->fault == FAULT_CUT_HEAD ||
-                     a->fault == FAULT_BAD_CHUNK;
+    c->close_after = a->fault == FAULT_LAST || a->fault == FAULT_CUT_BODY ||
+                     a->fault == FAULT_CUT_HEAD || a->fault == FAULT_BAD_CHUNK;
     if (a->fault == FAULT_CUT_BODY)
         c->out_bytes = head + a->body_bytes / 2;
     if (a->fault == FAULT_CUT_HEAD)
@@ -137,7 +147,8 @@ static void read_more(struct server *s, struct connection *c);
 static void
 finish_request(struct server *s, struct connection *c, usec_t ended)
 {
-    bool whole = c->answer.fault != FAULT_CUT_BODY && c->answer.fault != FAULT_CUT_HEAD && c->answer.fault != FAULT_BAD_CHUNK;
+    bool whole = c->answer.fault != FAULT_CUT_BODY && c->answer.fault != FAULT_CUT_HEAD &&
+                 c->answer.fault != FAULT_BAD_CHUNK;
     provider_receipt(&s->provider, &c->request, &c->answer, whole ? ended : 0);
     c->phase = PHASE_READ;
     c->served++;
@@ -285,7 +296,10 @@ serve(struct server *s)
     while (!s->stopping) {
         struct heap_item *top = heap_top(&s->wakes);
         usec_t now = clock_boot();
-        int wait = !top ? 200 : top->key <= now ? 0 : (int) MIN_OF((top->key - now) / USEC_PER_MSEC + 1, (usec_t) 200);
+        int wait = !top ? 200
+                   : top->key <= now
+                       ? 0
+                       : (int) MIN_OF((top->key - now) / USEC_PER_MSEC + 1, (usec_t) 200);
         int n = epoll_wait(s->epoll, events, ARRAY_SIZE(events), wait);
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &s->listener)
@@ -339,7 +353,8 @@ prepare(struct server *s, const char *address)
     s->listener = listen_on(address);
     if (s->listener < 0)
         return s->listener;
-    struct epoll_event a = {.events = EPOLLIN, .data.ptr = &s->listener}, b = {.events = EPOLLIN, .data.ptr = &s->signals};
+    struct epoll_event a = {.events = EPOLLIN, .data.ptr = &s->listener},
+                       b = {.events = EPOLLIN, .data.ptr = &s->signals};
     if (s->signals < 0 || s->epoll < 0 || epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->listener, &a) < 0 ||
         epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->signals, &b) < 0)
         return -errno;
@@ -352,8 +367,9 @@ main(int argc, char **argv)
     static struct server s;
     const char *address = "127.0.0.1:0", *receipts = NULL;
     uint32_t seed = 1, low = 0, high = 0;
-    static const struct option options[] = {{"listen", 1, NULL, 'l'}, {"receipts", 1, NULL, 'r'}, {"seed", 1, NULL, 's'},
-                                            {"latency-min-ms", 1, NULL, 'a'}, {"latency-max-ms", 1, NULL, 'b'}, {0}};
+    static const struct option options[] = {
+        {"listen", 1, NULL, 'l'},         {"receipts", 1, NULL, 'r'},       {"seed", 1, NULL, 's'},
+        {"latency-min-ms", 1, NULL, 'a'}, {"latency-max-ms", 1, NULL, 'b'}, {0}};
     int o, bad = 0;
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (o == 'l')
@@ -361,10 +377,14 @@ main(int argc, char **argv)
         else if (o == 'r')
             receipts = optarg;
         else
-            bad |= o == '?' || parse_u32(optarg, strlen(optarg), 0, UINT32_MAX, o == 's' ? &seed : o == 'a' ? &low : &high) < 0;
+            bad |= o == '?' || parse_u32(optarg, strlen(optarg), 0, UINT32_MAX,
+                                         o == 's'   ? &seed
+                                         : o == 'a' ? &low
+                                                    : &high) < 0;
     }
     if (bad || !receipts) {
-        fprintf(stderr, "usage: fakeprovider --listen IP:PORT --receipts FILE [--seed N] [--latency-min-ms N --latency-max-ms N]\n");
+        fprintf(stderr, "usage: fakeprovider --listen IP:PORT --receipts FILE [--seed N] "
+                        "[--latency-min-ms N --latency-max-ms N]\n");
         return 2;
     }
     rng_seed(&s.provider.rng, seed);

@@ -33,12 +33,12 @@ enum fault {
     FAULT_LAST,         /* taken and answered, then the kept-alive connection is closed */
     FAULT_DRIP,         /* taken and answered one byte per `ms` */
     FAULT_REUSED,       /* taken; closed without an answer if the connection is a reused one */
-    FAULT_ERROR         /* not taken; envelope with `code`, `status`, `subcode`, `transient`, `data` */
+    FAULT_ERROR /* not taken; envelope with `code`, `status`, `subcode`, `transient`, `data` */
 };
 
 struct rule {
     enum fault fault;
-    char address[64]; /* "" = every number */
+    char address[64];  /* "" = every number */
     unsigned permille; /* of the requests that match; 1000 = all */
     int64_t count;     /* how many more times; -1 = no end */
     unsigned ms, status;

@@ -9,11 +9,21 @@ static const struct {
     const char *name;
     enum fault fault;
 } fault_names[] = {
-    {"none", FAULT_NONE},         {"close", FAULT_CLOSE},         {"reject_close", FAULT_REJECT_CLOSE},
-    {"hang", FAULT_HANG},         {"delay", FAULT_DELAY},         {"html", FAULT_HTML},
-    {"empty", FAULT_EMPTY},       {"cut_body", FAULT_CUT_BODY},   {"cut_head", FAULT_CUT_HEAD},
-    {"bad_chunk", FAULT_BAD_CHUNK}, {"reset", FAULT_RESET},       {"last", FAULT_LAST},
-    {"drip", FAULT_DRIP},         {"reused", FAULT_REUSED},       {"error", FAULT_ERROR},
+    {"none", FAULT_NONE},
+    {"close", FAULT_CLOSE},
+    {"reject_close", FAULT_REJECT_CLOSE},
+    {"hang", FAULT_HANG},
+    {"delay", FAULT_DELAY},
+    {"html", FAULT_HTML},
+    {"empty", FAULT_EMPTY},
+    {"cut_body", FAULT_CUT_BODY},
+    {"cut_head", FAULT_CUT_HEAD},
+    {"bad_chunk", FAULT_BAD_CHUNK},
+    {"reset", FAULT_RESET},
+    {"last", FAULT_LAST},
+    {"drip", FAULT_DRIP},
+    {"reused", FAULT_REUSED},
+    {"error", FAULT_ERROR},
 };
 
 static void
@@ -27,17 +37,19 @@ put_body(struct answer *a, unsigned status, json_t *root)
 }
 
 static void
-put_error(struct answer *a, unsigned status, int code, int subcode, bool transient, bool data, const char *words)
+put_error(struct answer *a, unsigned status, int code, int subcode, bool transient, bool data,
+          const char *words)
 {
-    json_t *e = json_pack("{s:s, s:s, s:i, s:s}", "message", words, "type", "OAuthException", "code", code,
-                          "fbtrace_id", "Az8or2yhqkZfEZ-_4Qn_Bam");
+    json_t *e = json_pack("{s:s, s:s, s:i, s:s}", "message", words, "type", "OAuthException",
+                          "code", code, "fbtrace_id", "Az8or2yhqkZfEZ-_4Qn_Bam");
     if (subcode != 0)
         json_object_set_new(e, "error_subcode", json_integer(subcode));
     if (transient)
         json_object_set_new(e, "is_transient", json_true());
     if (data)
         json_object_set_new(e, "error_data",
-                            json_pack("{s:s, s:s}", "messaging_product", "whatsapp", "details", words));
+                            json_pack("{s:s, s:s}", "messaging_product", "whatsapp", "details",
+                                      words));
     a->code = code;
     a->taken = false;
     put_body(a, status, json_pack("{s:o}", "error", e));
@@ -83,9 +95,11 @@ static char *
 message_text(json_t *root, const char *type, struct answer *a)
 {
     if (strcmp(type, "text") == 0) {
-        const char *body = json_string_value(json_object_get(json_object_get(root, "text"), "body"));
+        const char *body =
+            json_string_value(json_object_get(json_object_get(root, "text"), "body"));
         if (!body) {
-            put_error(a, 400, 131008, 0, false, true, "(#131008) Required parameter is missing: text.body");
+            put_error(a, 400, 131008, 0, false, true,
+                      "(#131008) Required parameter is missing: text.body");
             return NULL;
         }
         return strdup(body);
@@ -96,9 +110,11 @@ message_text(json_t *root, const char *type, struct answer *a)
     }
     json_t *t = json_object_get(root, "template");
     const char *name = json_string_value(json_object_get(t, "name"));
-    const char *language = json_string_value(json_object_get(json_object_get(t, "language"), "code"));
+    const char *language =
+        json_string_value(json_object_get(json_object_get(t, "language"), "code"));
     if (!name || !language) {
-        put_error(a, 400, 131008, 0, false, true, "(#131008) Required parameter is missing: template");
+        put_error(a, 400, 131008, 0, false, true,
+                  "(#131008) Required parameter is missing: template");
         return NULL;
     }
     char *text = NULL;
@@ -153,10 +169,11 @@ accept_message(struct provider *p, struct answer *a)
 {
     a->taken = true;
     snprintf(a->wamid, sizeof(a->wamid), "wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI%08llX%08llX",
-             (unsigned long long) (rng_next(&p->rng) & 0xffffffff), (unsigned long long) ++p->next_id);
+             (unsigned long long) (rng_next(&p->rng) & 0xffffffff),
+             (unsigned long long) ++p->next_id);
     put_body(a, 200,
-             json_pack("{s:s, s:[{s:s, s:s}], s:[{s:s}]}", "messaging_product", "whatsapp", "contacts", "input",
-                       a->to, "wa_id", a->to + 1, "messages", "id", a->wamid));
+             json_pack("{s:s, s:[{s:s, s:s}], s:[{s:s}]}", "messaging_product", "whatsapp",
+                       "contacts", "input", a->to, "wa_id", a->to + 1, "messages", "id", a->wamid));
 }
 
 static void
@@ -174,11 +191,13 @@ apply_rule(const struct rule *r, struct answer *a)
         snprintf(a->type, sizeof(a->type), "text/html");
         a->body_bytes = 0;
         if (r->fault == FAULT_HTML)
-            a->body_bytes = (size_t) snprintf(a->body, sizeof(a->body),
-                                              "<html><body><h1>%u</h1>upstream</body></html>", a->status);
+            a->body_bytes =
+                (size_t) snprintf(a->body, sizeof(a->body),
+                                  "<html><body><h1>%u</h1>upstream</body></html>", a->status);
         break;
     case FAULT_ERROR:
-        put_error(a, r->status ? r->status : 400, r->code, r->subcode, r->transient, r->data, "(#scripted) refused");
+        put_error(a, r->status ? r->status : 400, r->code, r->subcode, r->transient, r->data,
+                  "(#scripted) refused");
         break;
     default: break;
     }
@@ -190,7 +209,8 @@ judge_send(struct provider *p, const struct request *q, struct answer *a)
     p->requests++;
     for (unsigned i = 0; i < p->revoked_count; i++)
         if (strcmp(p->revoked[i], q->bearer) == 0) {
-            put_error(a, 401, 190, 463, false, false, "Error validating access token: Session has expired");
+            put_error(a, 401, 190, 463, false, false,
+                      "Error validating access token: Session has expired");
             return;
         }
     if (!q->bearer[0]) {
@@ -230,17 +250,20 @@ read_rule(json_t *j, struct rule *r)
     r->taken = json_is_true(json_object_get(j, "taken"));
 }
 
-/* POST /control {"rules":[...], "latency_ms":[a,b], "revoke":["bearer"], "restore":true}; GET = counts. */
+/* POST /control {"rules":[...], "latency_ms":[a,b], "revoke":["bearer"], "restore":true}; GET =
+ * counts. */
 static void
 judge_control(struct provider *p, const struct request *q, struct answer *a)
 {
     json_t *root = q->body_bytes ? json_loadb(q->body, q->body_bytes, 0, NULL) : NULL;
-    json_t *rules = json_object_get(root, "rules"), *latency = json_object_get(root, "latency_ms"), *j;
+    json_t *rules = json_object_get(root, "rules"), *latency = json_object_get(root, "latency_ms"),
+           *j;
     size_t i;
     if (json_is_array(rules)) {
         p->rule_count = 0;
         memset(p->rules, 0, sizeof(p->rules));
-        json_array_foreach(rules, i, j) if (p->rule_count < RULES_MAX) read_rule(j, &p->rules[p->rule_count++]);
+        json_array_foreach(rules, i, j) if (p->rule_count < RULES_MAX)
+            read_rule(j, &p->rules[p->rule_count++]);
     }
     if (json_is_array(latency)) {
         p->latency_min_ms = (unsigned) json_integer_value(json_array_get(latency, 0));
@@ -249,15 +272,16 @@ judge_control(struct provider *p, const struct request *q, struct answer *a)
     if (json_is_true(json_object_get(root, "restore")))
         p->revoked_count = 0;
     json_array_foreach(json_object_get(root, "revoke"), i, j) if (p->revoked_count < NAMES_MAX)
-        snprintf(p->revoked[p->revoked_count++], sizeof(p->revoked[0]), "%s", json_string_value(j) ?: "");
+        snprintf(p->revoked[p->revoked_count++], sizeof(p->revoked[0]), "%s",
+                 json_string_value(j) ?: "");
     json_decref(root);
     json_t *hits = json_array();
     for (unsigned k = 0; k < p->rule_count; k++)
         json_array_append_new(hits, json_integer((json_int_t) p->rules[k].hits));
     fflush(p->receipts);
     put_body(a, 200,
-             json_pack("{s:I, s:I, s:I, s:o}", "requests", (json_int_t) p->requests, "taken", (json_int_t) p->taken,
-                       "refused", (json_int_t) p->refused, "hits", hits));
+             json_pack("{s:I, s:I, s:I, s:o}", "requests", (json_int_t) p->requests, "taken",
+                       (json_int_t) p->taken, "refused", (json_int_t) p->refused, "hits", hits));
 }
 
 void
@@ -293,11 +317,11 @@ provider_receipt(struct provider *p, const struct request *q, struct answer *a, 
         p->taken++;
     else
         p->refused++;
-    json_t *line = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s*, s:b, s:s, s:i, s:i, s:i}", "first",
-                             (json_int_t) q->first_byte, "last", (json_int_t) q->last_byte, "end",
-                             (json_int_t) ended, "address", a->address, "to", a->to, "token", a->token, "text",
-                             a->text, "taken", (int) a->taken, "id", a->wamid, "status", (int) a->status, "code",
-                             a->code, "fault", (int) a->fault);
+    json_t *line = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s*, s:b, s:s, s:i, s:i, s:i}",
+                             "first", (json_int_t) q->first_byte, "last", (json_int_t) q->last_byte,
+                             "end", (json_int_t) ended, "address", a->address, "to", a->to, "token",
+                             a->token, "text", a->text, "taken", (int) a->taken, "id", a->wamid,
+                             "status", (int) a->status, "code", a->code, "fault", (int) a->fault);
     json_dumpf(line, p->receipts, JSON_COMPACT);
     fputc('\n', p->receipts);
     json_decref(line);

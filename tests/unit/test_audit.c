@@ -1,4 +1,5 @@
-/* test_audit.c - the checker itself is checked: a clean run is green, each planted offence is red. */
+/* test_audit.c - the checker itself is checked: a clean run is green, each planted offence is red.
+ */
 #include "tests/support/audit.h"
 
 #include <check.h>
@@ -7,19 +8,23 @@
 #include <unistd.h>
 
 static char dir[] = "/tmp/fleetcast-audit.XXXXXX";
-static const char *devices_csv = "device_id,name,transport,address,token,min_delay_ms,max_delay_ms,zone\n"
-                                 "1,A,cloudapi,5001,t,100,300,UTC\n2,B,cloudapi,5002,t,100,300,UTC\n";
+static const char *devices_csv =
+    "device_id,name,transport,address,token,min_delay_ms,max_delay_ms,zone\n"
+    "1,A,cloudapi,5001,t,100,300,UTC\n2,B,cloudapi,5002,t,100,300,UTC\n";
 static const char *leads_csv = "device_id,phone,name,trigger,city\n"
-                               "1,+60100000001,Ann,,KL\n1,0100000002,Bo,,\n2,+60100000003,,,\"Penang, P\"\n9,+60100000004,Eve,,\n1,12,X,,\n";
-static const char *content_yaml = "templates:\n  hello: { text: \"Hi {{name|there}} in {{ city |town}} {{phone}}\" }\n"
-                                  "campaigns:\n  spring: { template: hello }\n";
+                               "1,+60100000001,Ann,,KL\n1,0100000002,Bo,,\n2,+60100000003,,,"
+                               "\"Penang, P\"\n9,+60100000004,Eve,,\n1,12,X,,\n";
+static const char *content_yaml =
+    "templates:\n  hello: { text: \"Hi {{name|there}} in {{ city |town}} {{phone}}\" }\n"
+    "campaigns:\n  spring: { template: hello }\n";
 #define ID "0197a000-0000-7000-8000-00000000000"
-static const char *messages_head = "device_id,phone,source,step,state,reason,token,provider_id,claimed_at,settled_at,text_hash\n";
+static const char *messages_head =
+    "device_id,phone,source,step,state,reason,token,provider_id,claimed_at,settled_at,text_hash\n";
 
 /* What one test run consists of; a test changes one thing of the clean one. */
 struct story {
     const char *states[3], *tokens[3], *texts[3], *to[3];
-    unsigned taken[3];      /* receipts of each */
+    unsigned taken[3]; /* receipts of each */
     long long first[3], end[3];
     bool no_row[3];
     const char *extra_receipt, *optouts;
@@ -31,7 +36,8 @@ clean(void)
     return (struct story){
         .states = {"sent", "sent", "sent"},
         .tokens = {"v1.p1.3.1." ID "1", "v1.p1.3.1." ID "2", "v1.p2.1.2." ID "3"},
-        .texts = {"Hi Ann in KL +60100000001", "Hi Bo in town +60100000002", "Hi there in Penang, P +60100000003"},
+        .texts = {"Hi Ann in KL +60100000001", "Hi Bo in town +60100000002",
+                  "Hi there in Penang, P +60100000003"},
         .to = {"+60100000001", "+60100000002", "+60100000003"},
         .taken = {1, 1, 1},
         .first = {1000000, 1150000, 1000500},
@@ -59,10 +65,14 @@ run(const struct story *s)
     fputs(messages_head, m);
     for (int i = 0; i < 3; i++) {
         if (!s->no_row[i])
-            fprintf(m, "%d,%s,spring,0,%s,,%s,wamid.%d,,,\n", i == 2 ? 2 : 1, s->to[i] + 1, s->states[i], s->tokens[i], i);
+            fprintf(m, "%d,%s,spring,0,%s,,%s,wamid.%d,,,\n", i == 2 ? 2 : 1, s->to[i] + 1,
+                    s->states[i], s->tokens[i], i);
         for (unsigned k = 0; k < s->taken[i]; k++)
-            fprintf(r, "{\"first\":%lld,\"last\":%lld,\"end\":%lld,\"address\":\"500%d\",\"to\":\"%s\",\"token\":\"%s\",\"text\":\"%s\",\"taken\":true}\n",
-                    s->first[i] + k * 500000, s->first[i] + k * 500000 + 10, s->end[i] + k * 500000, i == 2 ? 2 : 1, s->to[i], s->tokens[i], s->texts[i]);
+            fprintf(r,
+                    "{\"first\":%lld,\"last\":%lld,\"end\":%lld,\"address\":\"500%d\",\"to\":\"%"
+                    "s\",\"token\":\"%s\",\"text\":\"%s\",\"taken\":true}\n",
+                    s->first[i] + k * 500000, s->first[i] + k * 500000 + 10, s->end[i] + k * 500000,
+                    i == 2 ? 2 : 1, s->to[i], s->tokens[i], s->texts[i]);
     }
     fputs(s->extra_receipt ? s->extra_receipt : "", r);
     fclose(r);
@@ -75,10 +85,17 @@ run(const struct story *s)
     put("optouts", s->optouts ? s->optouts : "");
     free(receipts);
     free(messages);
-    const char *names[] = {"devices.csv", "leads.csv", "content.yaml", "receipts", "messages.csv", "optouts"};
+    const char *names[] = {"devices.csv", "leads.csv",    "content.yaml",
+                           "receipts",    "messages.csv", "optouts"};
     for (int i = 0; i < 6; i++)
         snprintf(paths[i], sizeof(paths[i]), "%s/%s", dir, names[i]);
-    struct audit_input in = {.devices = paths[0], .leads = paths[1], .content = paths[2], .receipts = paths[3], .messages = paths[4], .optouts = paths[5], .country = "60"};
+    struct audit_input in = {.devices = paths[0],
+                             .leads = paths[1],
+                             .content = paths[2],
+                             .receipts = paths[3],
+                             .messages = paths[4],
+                             .optouts = paths[5],
+                             .country = "60"};
     struct audit_result ret;
     ck_assert_int_eq(audit_run(&in, &ret, NULL, stderr), 0);
     return ret;
@@ -123,7 +140,9 @@ END_TEST
 START_TEST(phantom_is_red)
 {
     struct story s = clean();
-    s.extra_receipt = "{\"first\":9000000,\"last\":9000001,\"end\":9000002,\"address\":\"5001\",\"to\":\"+60100000009\",\"token\":\"v1.p1.3.1.x\",\"text\":\"Hi\",\"taken\":true}\n";
+    s.extra_receipt =
+        "{\"first\":9000000,\"last\":9000001,\"end\":9000002,\"address\":\"5001\",\"to\":\"+"
+        "60100000009\",\"token\":\"v1.p1.3.1.x\",\"text\":\"Hi\",\"taken\":true}\n";
     ck_assert_uint_eq(run(&s).phantom, 1);
 }
 END_TEST
@@ -195,7 +214,10 @@ END_TEST
 START_TEST(unreadable_is_an_error)
 {
     struct audit_result r;
-    struct audit_input in = {.devices = "/nonexistent", .leads = "/nonexistent", .content = "/nonexistent", .messages = "/nonexistent"};
+    struct audit_input in = {.devices = "/nonexistent",
+                             .leads = "/nonexistent",
+                             .content = "/nonexistent",
+                             .messages = "/nonexistent"};
     FILE *null = fopen("/dev/null", "w");
     ck_assert_int_lt(audit_run(&in, &r, NULL, null), 0);
     fclose(null);
@@ -226,7 +248,8 @@ main(void)
     int bad = srunner_ntests_failed(runner);
     srunner_free(runner);
     char command[6][256];
-    const char *names[] = {"devices.csv", "leads.csv", "content.yaml", "receipts", "messages.csv", "optouts"};
+    const char *names[] = {"devices.csv", "leads.csv",    "content.yaml",
+                           "receipts",    "messages.csv", "optouts"};
     for (int i = 0; i < 6; i++) {
         snprintf(command[i], sizeof(command[i]), "%s/%s", dir, names[i]);
         unlink(command[i]);
