@@ -319,6 +319,7 @@ static const struct field leads_fields[] = {
     NAME(partition, 1),
     BOOL(update),
     LIST(rows, row_count, LEADS_PER_BATCH_MAX, lead_row_record),
+    BOOL(refuse_shared),
 };
 static const struct record leads_record = RECORD_OF(leads_fields);
 #undef S
