@@ -46,7 +46,8 @@ struct outcome_report {
     bool guarded;             /* refused by our guard in its first call */
     usec_t first_byte;        /* BOOTTIME at PREREQ, 0 = never */
     usec_t ended;             /* BOOTTIME of completion */
-    usec_t retry_after;       /* hint for THROTTLE / RETRY; 0 = caller's choice */
+    usec_t retry_after;       /* hint for THROTTLE, STOP, RETRY; 0 = caller's choice */
+    unsigned retries_max;     /* of a RETRY; 0 = ATTEMPTS_MAX */
     struct slice provider_id; /* borrowed for the call; 1-255 printable ASCII */
 };
 typedef void send_done_fn(void *arg, const struct outcome_report *report);
@@ -55,10 +56,13 @@ typedef void send_done_fn(void *arg, const struct outcome_report *report);
 struct gateway {
     const char *name; /* "cloudapi", "null" */
     bool echoes_token;
-    /* Writes URL, one Authorization header line and body; -E2BIG when they do not fit. */
+    /* Writes URL, one Authorization header line and body; -E2BIG when they do not fit, -EINVAL when
+     * a text could not stand where it belongs (token with a blank, text that is no UTF-8). NULL: no
+     * request is made; the send is accepted, and judge sees its token as the reply. */
     int (*build)(const struct outgoing *o, char *url, size_t url_size, char *authorization,
                  size_t authorization_size, char *body, size_t body_size, size_t *ret_body_bytes);
-    /* Judges a complete answer (VERDICT_ANSWERED). id_buffer[256] receives the provider id. */
+    /* Judges a complete answer (VERDICT_ANSWERED): sets outcome, refusal, reason, code,
+     * retry_after, retries_max and provider_id, which id_buffer[256] holds. */
     void (*judge)(unsigned status, struct slice body, struct outcome_report *ret,
                   char id_buffer[static 256]);
 };
@@ -76,14 +80,16 @@ struct transport_config {
 };
 int transport_start(struct transport **ret, uv_loop_t *loop,
                     const struct transport_config *config) _must_check_;
-/* 0, -EAGAIN (no slot), -E2BIG (request too large), -ESHUTDOWN (stopping). */
+/* 0, -EAGAIN (no slot), -ESHUTDOWN (stopping), -E2BIG or -EINVAL (gateway.build; this message can
+ * never be sent so). The texts of `o` are copied, except token: it is borrowed until done. */
 int transport_send(struct transport *t, const struct outgoing *o, send_guard_fn *guard,
                    send_done_fn *done, void *arg) _must_check_;
 unsigned transport_in_flight(const struct transport *t);
 unsigned transport_free_slots(const struct transport *t);
-/* Ends what is on the wire now (each with its verdict by calls), then closes. */
+/* Ends what is on the wire now (each with its verdict by calls), then closes. Called from within a
+ * `done`, it does so when that returned to the transport. */
 void transport_stop(struct transport *t);
-struct transport *transport_free(struct transport *t);
+struct transport *transport_free(struct transport *t); /* after the loop closed its handles */
 
 /* The verdict table of a finished transfer, pure, for the test: curl's code, PREREQ calls, guard
  * flag. */
