@@ -1,4 +1,5 @@
 -- Tables of one partition. Who writes each table and why each index exists: schema/README.md.
+-- Columns go from wide to narrow, texts last: no bytes are lost to alignment.
 -- Lock rule: every transaction first takes pg_advisory_xact_lock_shared(fleetcast_lock()) (or the
 -- exclusive one) in a statement of its own; every write after it carries the driver's epoch.
 
@@ -18,12 +19,14 @@ CREATE TABLE owner (
     next_driver text NOT NULL DEFAULT '',        -- planned hand-over
     content_applied bigint NOT NULL DEFAULT 0    -- content version that every device here has
 ) WITH (fillfactor = 50);
+-- fleetcast-schema sets it to the NAME it was given.
+INSERT INTO owner (partition) VALUES (current_setting('fleetcast.partition'));
 
 CREATE TABLE epoch_history (
     epoch bigint PRIMARY KEY,
-    driver text NOT NULL,
-    incarnation uuid NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT now(),
+    incarnation uuid NOT NULL,
+    driver text NOT NULL,
     how text NOT NULL                            -- start, clean start, connection lost, adopted, handed over
 );
 
@@ -39,9 +42,9 @@ CREATE TABLE device (
     day date NOT NULL DEFAULT '2000-01-01',      -- device-local day of the counters
     day_reserved int NOT NULL DEFAULT 0,         -- reserved in blocks; a block lost in a crash counts as used
     content_version bigint NOT NULL DEFAULT 0,   -- audience rows exist for content up to here
-    moved_to text NOT NULL DEFAULT '',
     move_id bigint NOT NULL DEFAULT 0,
     gap_left_ms int NOT NULL DEFAULT 0,
+    moved_to text NOT NULL DEFAULT '',           -- partition, while residence is frozen or gone
     account text COLLATE "C" NOT NULL DEFAULT 'main',
     scope text COLLATE "C" NOT NULL DEFAULT '',  -- breaker scope; '' = hash of the token
     transport text COLLATE "C" NOT NULL,
@@ -168,11 +171,11 @@ CREATE TABLE progress (
 
 -- number is drawn under the exclusive lock: peers read on from the last one they saw.
 CREATE TABLE optout (
-    account text COLLATE "C" NOT NULL,
     phone bigint NOT NULL,
     number bigint NOT NULL UNIQUE,
-    reason text NOT NULL DEFAULT '',
     at timestamptz NOT NULL DEFAULT now(),
+    account text COLLATE "C" NOT NULL,
+    reason text NOT NULL DEFAULT '',
     PRIMARY KEY (account, phone)
 );
 
@@ -181,9 +184,9 @@ CREATE TABLE direct (
     device_id int NOT NULL,
     lead_no int NOT NULL,                        -- negative
     phone bigint NOT NULL,
+    accepted_at timestamptz NOT NULL,
     key text COLLATE "C" NOT NULL,
     text text NOT NULL,
-    accepted_at timestamptz NOT NULL,
     PRIMARY KEY (device_id, lead_no),
     UNIQUE (device_id, key)
 );
