@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/audit_read.h"
 #include "tests/support/process.h"
 
 struct cluster {
@@ -47,6 +48,45 @@ number(char buf[static 16], unsigned value)
     snprintf(buf, 16, "%u", value);
 }
 
+/* Check runs each test in a child: the list belongs to the test program, its parent. */
+static void
+remember(const char *dir, pid_t program)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/tmp/fleetcast-it.%d.list", (int) program);
+    FILE *f = fopen(path, "ae");
+    ck_assert_ptr_nonnull(f);
+    fprintf(f, "%s\n", dir);
+    fclose(f);
+}
+
+static void
+end_all(const char *dir)
+{
+    char path[600];
+    snprintf(path, sizeof(path), "%s/tests/support/cluster",
+             getenv("FLEETCAST_SOURCE") ? getenv("FLEETCAST_SOURCE") : ".");
+    const char *const down[] = {path, "down", dir, NULL};
+    const char *const gone[] = {"/bin/rm", "-rf", dir, NULL};
+    (void) process_run(down, NULL);
+    (void) process_run(gone, NULL);
+}
+
+void
+cluster_sweep(void)
+{
+    char path[64], dir[128];
+    snprintf(path, sizeof(path), "/tmp/fleetcast-it.%d.list", (int) getpid());
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return;
+    while (fscanf(f, "%127s", dir) == 1)
+        if (access(dir, F_OK) == 0)
+            end_all(dir);
+    fclose(f);
+    unlink(path);
+}
+
 struct cluster *
 cluster_bare(const struct cluster_options *o)
 {
@@ -56,6 +96,7 @@ cluster_bare(const struct cluster_options *o)
     snprintf(c->dir, sizeof(c->dir), "/tmp/fleetcast-it.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(c->dir));
     ck_assert_int_eq(chmod(c->dir, 0755), 0);
+    remember(c->dir, getppid());
     snprintf(c->source, sizeof(c->source), "%s",
              getenv("FLEETCAST_SOURCE") ? getenv("FLEETCAST_SOURCE") : ".");
     snprintf(c->build, sizeof(c->build), "%s",
@@ -126,10 +167,7 @@ cluster_free(struct cluster *c)
 {
     if (!c)
         return NULL;
-    const char *const down[] = {c->script, "down", c->dir, NULL};
-    const char *const away[] = {"/bin/rm", "-rf", c->dir, NULL};
-    (void) process_run(down, NULL);
-    (void) process_run(away, NULL);
+    end_all(c->dir);
     free(c);
     return NULL;
 }
@@ -182,6 +220,30 @@ cluster_signal(struct cluster *c, const char *name, int signal)
     ck_assert_int_eq(kill(cluster_pid(c, name), signal), 0);
     if (signal == SIGKILL)
         ck_assert(cluster_gone(c, name, 10 * USEC_PER_SEC));
+}
+
+struct exit_file {
+    char path[128];
+};
+
+static bool
+has_exit(void *arg)
+{
+    struct exit_file *e = arg;
+    return access(e->path, R_OK) == 0;
+}
+
+int
+cluster_exit(const struct cluster *c, const char *name, usec_t limit)
+{
+    struct exit_file e;
+    int code = -1;
+    snprintf(e.path, sizeof(e.path), "%s/%s.exit", c->dir, name);
+    ck_assert_msg(process_wait(limit, has_exit, &e), "%s has not ended in time", name);
+    FILE *f = fopen(e.path, "re");
+    ck_assert(f && fscanf(f, "%d", &code) == 1);
+    fclose(f);
+    return code;
 }
 
 static unsigned
@@ -315,6 +377,37 @@ cluster_taken(struct cluster *c, uint64_t count, usec_t limit)
     ck_assert_msg(process_wait(limit, has_taken, &a),
                   "the provider took %ld messages, not %lu, in time",
                   cluster_control(c, "{}", "taken"), (unsigned long) count);
+}
+
+struct counted {
+    const char *prefix;
+    uint64_t count;
+    usec_t last;
+};
+
+static int
+count_receipt(void *arg, const struct audit_receipt *r)
+{
+    struct counted *n = arg;
+    if (strncmp(r->token, n->prefix, strlen(n->prefix)) == 0) {
+        n->count++;
+        n->last = MAX_OF(n->last, r->first);
+    }
+    return 0;
+}
+
+uint64_t
+cluster_receipts(struct cluster *c, const char *partition, usec_t *ret_last)
+{
+    char path[128], prefix[64];
+    snprintf(path, sizeof(path), "%s/receipts.log", c->dir);
+    snprintf(prefix, sizeof(prefix), "v1.%s.", partition);
+    struct counted n = {prefix, 0, 0};
+    cluster_control(c, "{}", "taken"); /* flushes them */
+    ck_assert_int_eq(audit_read_receipts(path, count_receipt, &n, stderr), 0);
+    if (ret_last)
+        *ret_last = n.last;
+    return n.count;
 }
 
 void

@@ -28,12 +28,16 @@ struct cluster *cluster_new(const struct cluster_options *o);
 /* Only the files and PostgreSQL. */
 struct cluster *cluster_bare(const struct cluster_options *o);
 struct cluster *cluster_free(struct cluster *c);
+/* Last thing in main: ends what a failed test left behind (Check's teardown does not run then). */
+void cluster_sweep(void);
 
 const char *cluster_dir(const struct cluster *c);
 void cluster_do(struct cluster *c, const char *verb, const char *name); /* start, launch, stop */
 pid_t cluster_pid(const struct cluster *c, const char *name);
 void cluster_signal(struct cluster *c, const char *name, int signal); /* KILL waits for the end */
 bool cluster_gone(const struct cluster *c, const char *name, usec_t limit); /* its process ended */
+/* Waits for the end; its exit code (137 = SIGKILL). */
+int cluster_exit(const struct cluster *c, const char *name, usec_t limit);
 bool cluster_ready(const struct cluster *c, const char *name, usec_t limit);
 unsigned cluster_health(const struct cluster *c, const char *name, const char *path,
                         char **ret_body);
@@ -49,9 +53,10 @@ void cluster_campaign(struct cluster *c); /* starts "hello" */
 long cluster_control(struct cluster *c, const char *json, const char *name);
 /* Until the provider took at least `count` messages. */
 void cluster_taken(struct cluster *c, uint64_t count, usec_t limit);
+/* Receipts so far whose token is of `partition`; *ret_last = BOOTTIME of the newest first byte. */
+uint64_t cluster_receipts(struct cluster *c, const char *partition, usec_t *ret_last);
 /* Until nothing waits any more (audience accounted for). */
 void cluster_finished(struct cluster *c, usec_t limit);
 /* Exports, audits, and asserts that there is no offence; details go to stderr. */
 struct audit_result cluster_audit(struct cluster *c);
-/* Partitions are dealt p1 to n1 ...: the node's name for i = 1.. */
 #define CLUSTER_NAME_BYTES 16
