@@ -2,7 +2,7 @@
 -- after 200 ms (the caller repeats), so that no tick waits longer behind them.
 
 -- Makes the missing days from yesterday to `ahead` days from now; returns how many it made.
-CREATE FUNCTION make_message_days(ahead int) RETURNS int
+CREATE FUNCTION message_days_make(ahead int) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -27,7 +27,7 @@ END
 $$;
 
 -- Drops the days that ended `keep` or more days ago, oldest first; returns their names.
-CREATE FUNCTION drop_message_days(keep int) RETURNS SETOF text
+CREATE FUNCTION message_days_drop(keep int) RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -47,7 +47,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION make_message_days(int), drop_message_days(int) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION make_message_days(int), drop_message_days(int) TO fleetcast_node;
+REVOKE ALL ON FUNCTION message_days_make(int), message_days_drop(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION message_days_make(int), message_days_drop(int) TO fleetcast_node;
 
-SELECT make_message_days(7);
+SELECT message_days_make(7);
