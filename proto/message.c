@@ -9,90 +9,40 @@
 #include "proto/record.h"
 #include "shared/content.h"
 
-/* ---- how a table's row is written: the struct is named by S, defined before each table ---- */
+/* ---- the words of the tables; S names the struct and is defined before each table ---- */
 
-#define AT(member)      .offset = offsetof(struct S, member)
-#define COUNTED(member) .count_offset = offsetof(struct S, member)
-#define U8(member, most)                                                                           \
-    {                                                                                              \
-        .form = FORM_U8, AT(member), .max = (most)                                                 \
-    }
-#define U16(member, most)                                                                          \
-    {                                                                                              \
-        .form = FORM_U16, AT(member), .max = (most)                                                \
-    }
-#define U32(member, most)                                                                          \
-    {                                                                                              \
-        .form = FORM_U32, AT(member), .max = (most)                                                \
-    }
-#define U64(member)                                                                                \
-    {                                                                                              \
-        .form = FORM_U64, AT(member), .max = INT64_MAX                                             \
-    }
-#define PHONE(member)                                                                              \
-    {                                                                                              \
-        .form = FORM_U64, AT(member), .max = 999999999999999                                       \
-    }
-#define DEVICE(member)                                                                             \
-    {                                                                                              \
-        .form = FORM_I32, AT(member), .min = 1, .max = DEVICE_ID_MAX                               \
-    }
-#define TIME(member)                                                                               \
-    {                                                                                              \
-        .form = FORM_I64, AT(member), .max = INT64_MAX                                             \
-    }
-#define I64(member)                                                                                \
-    {                                                                                              \
-        .form = FORM_I64, AT(member), .min = INT64_MIN, .max = INT64_MAX                           \
-    }
-#define BOOL(member)                                                                               \
-    {                                                                                              \
-        .form = FORM_BOOL, AT(member)                                                              \
-    }
-#define UUID(member)                                                                               \
-    {                                                                                              \
-        .form = FORM_UUID, AT(member)                                                              \
-    }
-#define NAME(member, least)                                                                        \
-    {                                                                                              \
-        .form = FORM_NAME, AT(member), .min = (least), .max = NAME_BYTES_MAX                       \
-    }
-#define TEXT(member, most)                                                                         \
-    {                                                                                              \
-        .form = FORM_TEXT, AT(member), .max = (most)                                               \
-    }
-#define WORDS(member)                                                                              \
-    {                                                                                              \
-        .form = FORM_WORDS, AT(member), .max = REASON_BYTES_MAX                                    \
-    }
-#define HISTOGRAM(member)                                                                          \
-    {                                                                                              \
-        .form = FORM_HISTOGRAM, AT(member)                                                         \
-    }
-#define RECORD(member, record_)                                                                    \
-    {                                                                                              \
-        .form = FORM_RECORD, AT(member), .record = &(record_)                                      \
-    }
-#define LIST(member, count, most, rec)                                                             \
-    {                                                                                              \
-        .form = FORM_LIST, AT(member), COUNTED(count), .max = (most), .record = &(rec)             \
-    }
-#define TEXTS(member, count, most, bytes)                                                          \
-    {                                                                                              \
-        .form = FORM_TEXTS, AT(member), COUNTED(count), .max = (most), .item_max = (bytes)         \
-    }
-#define TEXTS_HERE(member, count, most, bytes)                                                     \
-    {                                                                                              \
-        .form = FORM_TEXTS_HERE, AT(member), COUNTED(count), .max = (most), .item_max = (bytes)    \
-    }
-#define CODES(member, count, most, code)                                                           \
-    {                                                                                              \
-        .form = FORM_CODES, AT(member), COUNTED(count), .max = (most), .item_max = (code)          \
-    }
-#define RECORD_OF(fields_)                                                                         \
-    {                                                                                              \
-        .fields = (fields_), .field_count = ARRAY_SIZE(fields_), .bytes = sizeof(struct S)         \
-    }
+/* clang-format off */
+#define FIELD(form_, member, ...) { .form = (form_), .offset = offsetof(struct S, member), __VA_ARGS__ }
+#define COUNTED(count_)           .count_offset = offsetof(struct S, count_)
+
+#define U8(member, most)       FIELD(FORM_U8, member, .max = (most))
+#define U16(member, most)      FIELD(FORM_U16, member, .max = (most))
+#define U32(member, most)      FIELD(FORM_U32, member, .max = (most))
+#define U64(member)            FIELD(FORM_U64, member, .max = INT64_MAX) /* a bigint of the database */
+#define ANY_U64(member)        FIELD(FORM_U64, member, .max = UINT64_MAX)
+#define SPAN(member)           FIELD(FORM_U64, member, .max = UINT64_MAX) /* USEC_INFINITY too */
+#define PHONE(member)          FIELD(FORM_U64, member, .max = 999999999999999)
+#define DEVICE(member)         FIELD(FORM_I32, member, .min = 1, .max = DEVICE_ID_MAX)
+#define TIME(member)           FIELD(FORM_I64, member, .max = INT64_MAX)
+#define I64(member)            FIELD(FORM_I64, member, .min = INT64_MIN, .max = INT64_MAX)
+#define BOOL(member)           FIELD(FORM_BOOL, member, .max = 1)
+#define UUID(member)           FIELD(FORM_UUID, member, .max = sizeof(struct uuid))
+#define NAME(member, least)    FIELD(FORM_NAME, member, .min = (least), .max = NAME_BYTES_MAX)
+#define TEXT(member, most)     FIELD(FORM_TEXT, member, .max = (most))
+#define WORDS(member)          FIELD(FORM_WORDS, member, .max = REASON_BYTES_MAX)
+#define HISTOGRAM(member)      FIELD(FORM_HISTOGRAM, member, .max = HISTOGRAM_BUCKETS)
+#define RECORD(member, record_) FIELD(FORM_RECORD, member, .record = &(record_))
+#define LIST(member, count, most, record_) \
+    FIELD(FORM_LIST, member, COUNTED(count), .max = (most), .record = &(record_))
+#define TEXTS(member, count, most, bytes) \
+    FIELD(FORM_TEXTS, member, COUNTED(count), .max = (most), .item_max = (bytes))
+#define TEXTS_HERE(member, count, most, bytes) \
+    FIELD(FORM_TEXTS_HERE, member, COUNTED(count), .max = (most), .item_max = (bytes))
+#define CODES(member, count, most, code) \
+    FIELD(FORM_CODES, member, COUNTED(count), .max = (most), .item_max = (code))
+#define RECORD_OF(fields_) \
+    { .fields = (fields_), .field_count = ARRAY_SIZE(fields_), .bytes = sizeof(struct S) }
+/* clang-format on */
 
 /* ---- REGISTER, REPORT, MAP ---- */
 
@@ -104,13 +54,13 @@ static const struct field partition_report_fields[] = {
     WORDS(gate),
     WORDS(reason),
     U32(timeline, UINT32_MAX),
-    U64(lsn),
+    ANY_U64(lsn),
     U64(content_applied),
-    U64(beat_age),
+    SPAN(beat_age),
     U64(devices),
     U64(live),
     U64(due),
-    U64(oldest_due),
+    SPAN(oldest_due),
     U64(sent),
     U64(failed),
     U64(unknown),
@@ -136,7 +86,7 @@ static const struct field report_fields[] = {
     U64(term),
     U64(map_version),
     U64(content_version),
-    U64(loop_lag),
+    SPAN(loop_lag),
     U32(disk_used_percent, 100),
     BOOL(stopping),
     LIST(partitions, partition_count, PARTITIONS_DRIVEN_MAX, partition_report_record),
@@ -186,12 +136,9 @@ static const struct record content_query_record = RECORD_OF(content_query_fields
 
 #define S content_row
 static const struct field content_row_fields[] = {
-    U64(version),
-    {.form = FORM_U8, AT(kind), .min = CONTENT_TEMPLATE, .max = CONTENT_CAMPAIGN},
-    U32(id, INT32_MAX),
-    U8(state, SOURCE_DRAFT),
-    TIME(started_at),
-    TEXT(json, CONTENT_ITEM_BYTES_MAX),
+    U64(version),       FIELD(FORM_U8, kind, .min = CONTENT_TEMPLATE, .max = CONTENT_CAMPAIGN),
+    U32(id, INT32_MAX), U8(state, SOURCE_DRAFT),
+    TIME(started_at),   TEXT(json, CONTENT_ITEM_BYTES_MAX),
 };
 static const struct record content_row_record = RECORD_OF(content_row_fields);
 #undef S
@@ -206,7 +153,7 @@ static const struct record content_page_record = RECORD_OF(content_page_fields);
 #undef S
 
 #define S node_row
-static const struct field node_row_fields[] = {NAME(state, 1), U64(report_age),
+static const struct field node_row_fields[] = {NAME(state, 1), SPAN(report_age),
                                                RECORD(report, report_record)};
 static const struct record node_row_record = RECORD_OF(node_row_fields);
 #undef S
@@ -615,12 +562,45 @@ message_read_request(struct message *m, struct slice body, struct request *ret)
     return is_kind(kind) ? 0 : -ENOTSUP;
 }
 
+/* What the tables cannot say: relations between the fields of one answer. */
+static bool
+content_rises(const struct content_page *page)
+{
+    for (uint32_t i = 1; i < page->row_count; i++)
+        if (page->rows[i - 1].version >= page->rows[i].version)
+            return false;
+    return true;
+}
+
+static bool
+reasons_match(const struct rows_reply *rows)
+{
+    uint32_t refused = 0;
+
+    for (uint32_t i = 0; i < rows->row_count; i++)
+        refused += rows->verdicts[i] == ROW_REFUSED;
+    return refused == rows->reason_count;
+}
+
+static bool
+is_coherent(const struct reply *p)
+{
+    uint32_t at;
+
+    if (bodies[p->kind].answered == &map_record)
+        return rangemap_check(&p->map.ranges, p->map.partition_count, &at) == 0;
+    if (bodies[p->kind].answered == &content_page_record)
+        return content_rises(&p->content);
+    if (bodies[p->kind].answered == &rows_reply_record)
+        return reasons_match(&p->rows);
+    return true;
+}
+
 static int
 read_answered(struct message *m, unsigned kind, struct reply *p)
 {
     struct flat_answer flat = {0};
     bool is_answer = kind == MESSAGE_ASK, no_room = false;
-    uint32_t at;
 
     if (!is_kind(kind))
         return -EBADMSG;
@@ -631,10 +611,7 @@ read_answered(struct message *m, unsigned kind, struct reply *p)
         return no_room ? -ENOMEM : -EBADMSG;
     if (is_answer)
         return answer_shape(&flat, &p->answer);
-    if (bodies[kind].answered == &map_record &&
-        rangemap_check(&p->map.ranges, p->map.partition_count, &at) < 0)
-        return -EBADMSG;
-    return 0;
+    return is_coherent(p) ? 0 : -EBADMSG;
 }
 
 int
@@ -694,6 +671,8 @@ write_answered(struct wire_writer *w, const struct reply *p)
         if (r < 0)
             return r;
         value = &flat;
+    } else if (!is_coherent(p)) {
+        return -EINVAL;
     }
     record_write(w, bodies[p->kind].answered, value);
     return 0;

@@ -96,7 +96,7 @@ write_histogram(struct wire_writer *w, const struct histogram *h)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         used += h->counts[i] > 0;
     wire_array(w, 1 + 2 * used);
-    wire_u64(w, MIN_OF(h->max, (usec_t) INT64_MAX));
+    wire_u64(w, h->max);
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         if (h->counts[i] > 0) {
             wire_u64(w, i);
@@ -237,7 +237,7 @@ read_histogram(struct reading *in, struct histogram *h)
         wire_read_fail(in->r);
         return;
     }
-    h->max = wire_read_u64(in->r, INT64_MAX);
+    h->max = wire_read_u64(in->r, UINT64_MAX);
     for (uint32_t i = 1; i < elements; i += 2) {
         uint64_t bucket = wire_read_u64(in->r, HISTOGRAM_BUCKETS - 1);
         uint64_t count = wire_read_u64(in->r, UINT32_MAX);
