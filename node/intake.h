@@ -1,19 +1,24 @@
 /*
  * intake.h - devices and leads arrive in batches, are checked and stored.
  *
- * Flow. One transaction per batch on LANE_INTAKE: lock, epoch check, rows. Idempotent: the same
- * batch twice adds nothing. At most INTAKE_WAITING_MAX batches wait (then STATUS_RETRY).
+ * Flow. One transaction per batch on LANE_INTAKE: lock, epoch, rows; a row that the database
+ * refuses is found by halving and refused with the database's words. Idempotent: the same batch
+ * twice adds nothing. At most INTAKE_WAITING_MAX batches wait (then STATUS_RETRY). The owner frees
+ * the partitions' pools before the intake, so that every batch has ended.
  */
 #pragma once
 #include "node/partition.h"
+#include "node/rows.h"
 #include "proto/rpc.h"
 
 #define INTAKE_WAITING_MAX 8u
 
 struct intake;
-int intake_new(struct intake **ret, struct rpc_server *server,
-               const uint8_t *token_key) _must_check_;
+/* token_key (SECRET_KEY_BYTES) is borrowed. */
+int intake_new(struct intake **ret, struct rpc_server *server, const uint8_t *token_key,
+               const struct row_limits *limits) _must_check_;
 struct intake *intake_free(struct intake *i);
 /* Answers through the rpc server, now or later, exactly once. `q` is borrowed for the call. */
 void intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
                  const struct request *q);
+unsigned intake_waiting(const struct intake *i);

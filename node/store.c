@@ -33,6 +33,13 @@
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
     " address, url, zone, token "
 
+#define SHOWN_DEVICE                                                                             \
+    "d.device_id, d.name, d.transport, d.address, d.residence, d.health, d.min_delay_ms,"          \
+    " d.max_delay_ms, d.zone, d.account, d.scope, d.url, d.next_lead_no, octet_length(d.token) > 0"
+#define VERIFY(name, offences)                                                                     \
+    "SELECT '" name "'::text, count(*) = 0, count(*), coalesce(min(words), '')::text FROM "        \
+    "(" offences ") AS o(words)"
+
 /* clang-format off */
 const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_LOCK_SHARED] = {"lock_shared",
@@ -372,6 +379,198 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "UPDATE source SET state = 1 WHERE source_id = $2::int AND state = 0 AND" EPOCH_IS_MINE},
 
     /* ---- intake and answers add theirs below this line ---- */
+
+    /*
+     * Intake. Read-only probes need no lock: what they saw is judged again by the write, whose
+     * unique key refuses what came between. Writes follow STORE_LOCK_SHARED and STORE_EPOCH.
+     */
+    /* $1 zone names -> ordinals of those that PostgreSQL does not know */
+    [STORE_INTAKE_ZONES] = {"intake_zones",
+        "SELECT z.ord::int FROM unnest($1::text[]) WITH ORDINALITY z(name, ord)"
+        " WHERE NOT EXISTS (SELECT FROM pg_timezone_names t"
+        " WHERE t.name = z.name) ORDER BY z.ord"},
+    /* $1 epoch, arrays -> the ids that were open and are updated now */
+    [STORE_INTAKE_DEVICE_UPDATE] = {"intake_device_update",
+        "UPDATE device d SET min_delay_ms = u.min_delay_ms, max_delay_ms = u.max_delay_ms,"
+        " name = u.name, token = u.token, zone = u.zone, account = u.account, scope = u.scope,"
+        " url = u.url FROM unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
+        " $7::text[], $8::text[], $9::text[], $10::text[]) u(device_id, min_delay_ms,"
+        " max_delay_ms, name, token, zone, account, scope, url)"
+        " WHERE d.device_id = u.device_id AND d.residence = 0"
+        " AND" EPOCH_IS_MINE "RETURNING d.device_id"},
+    /* $1 epoch, arrays -> the ids that are new. Content up to now concerned other devices: a new
+       one begins behind it, as the audience of a started campaign is frozen. */
+    [STORE_INTAKE_DEVICE_INSERT] = {"intake_device_insert",
+        "INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
+        " scope, url, transport, address, content_version) SELECT u.*, o.content_applied"
+        " FROM owner o, unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
+        " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) u"
+        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING RETURNING device_id"},
+    /* $1 ids -> those that exist: residence, account as a number within this answer */
+    [STORE_INTAKE_LEAD_DEVICES] = {"intake_lead_devices",
+        "SELECT device_id, residence, dense_rank() OVER (ORDER BY"
+        " account)::int FROM device WHERE device_id = ANY ($1::int[])"
+        " ORDER BY device_id"},
+    /* $1 phones, $2 devices -> ordinal, known here, known to another device of the account. One
+       look into lead_phone per row; a new file finds nothing and joins nothing. */
+    [STORE_INTAKE_LEAD_PROBE] = {"intake_lead_probe",
+        "SELECT u.ord::int, bool_or(l.device_id = u.device_id), bool_or(l.device_id <>"
+        " u.device_id AND EXISTS (SELECT FROM device a JOIN device b USING (account) WHERE"
+        " a.device_id = u.device_id AND b.device_id = l.device_id))"
+        " FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY u(phone, device_id, ord)"
+        " JOIN lead l ON l.phone = u.phone GROUP BY u.ord"},
+    /*
+     * $1 epoch, $2 devices ascending, $3 new rows of each; then per row: the place of its device
+     * in $2, rows of the device that follow it, phone, name, trigger, attributes -> how many
+     * devices were numbered: all, or none when one of them is not open. Numbers have no hole: the
+     * device's row lock holds until the commit. A look by subscript spares a join per row. No ON
+     * CONFLICT: it costs a third of the speed; a row that came between fails with 23505, and the
+     * batch is probed again.
+     */
+    [STORE_INTAKE_LEAD_INSERT] = {"intake_lead_insert",
+        "WITH d AS (UPDATE device d SET next_lead_no = next_lead_no + n.rows"
+        " FROM unnest($2::int[], $3::int[]) n(device_id, rows) WHERE d.device_id = n.device_id"
+        " AND (SELECT count(*) FROM device WHERE device_id = ANY($2::int[]) AND residence = 0)"
+        " = cardinality($2::int[]) AND" EPOCH_IS_MINE "RETURNING d.device_id, d.next_lead_no),"
+        " n AS MATERIALIZED (SELECT array_agg(device_id ORDER BY device_id) AS ids,"
+        " array_agg(next_lead_no ORDER BY device_id) AS last FROM d),"
+        " i AS (INSERT INTO lead(device_id, lead_no, phone, name, trigger, attributes)"
+        " SELECT n.ids[u.at], n.last[u.at] - u.behind, u.phone, u.name, u.trigger,"
+        " u.attributes::jsonb FROM n, unnest($4::int[], $5::int[], $6::bigint[], $7::text[],"
+        " $8::text[], $9::text[]) u(at, behind, phone, name, trigger, attributes)"
+        " WHERE n.ids IS NOT NULL) SELECT count(*) FROM d"},
+    /* $1 epoch, arrays -> ordinals of the rows that were changed */
+    [STORE_INTAKE_LEAD_UPDATE] = {"intake_lead_update",
+        "UPDATE lead l SET name = u.name, trigger = u.trigger, attributes = u.attributes::jsonb"
+        " FROM unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY"
+        " u(device_id, phone, name, trigger, attributes, ord) JOIN device d USING (device_id)"
+        " WHERE l.phone = u.phone AND l.device_id = u.device_id AND d.residence = 0"
+        " AND" EPOCH_IS_MINE "RETURNING u.ord::int"},
+
+    /*
+     * Answers. Reads only, in key order behind a cursor: $1 (and $2) the cursor, then the page's
+     * size, then arguments.
+     */
+    [STORE_ANSWER_DEVICES] = {"answer_devices",
+        "SELECT " SHOWN_DEVICE " FROM device d WHERE device_id >"
+        " $1::bigint ORDER BY device_id LIMIT $2::int"},
+    [STORE_ANSWER_DEVICE] = {"answer_device",
+        "SELECT " SHOWN_DEVICE
+        " FROM device d WHERE device_id = $1::bigint"},
+    [STORE_ANSWER_LEADS] = {"answer_leads",
+        "SELECT lead_no, device_id, phone, name, trigger, attributes::text"
+        " FROM lead WHERE device_id = $3::bigint AND lead_no > $1::bigint"
+        " ORDER BY lead_no LIMIT $2::int"},
+    /* By token, which is by time: a merge of the days' only index. The cursor's time only spares
+       older days (a second wide, as the token has milliseconds). $4 since. */
+    [STORE_ANSWER_MESSAGES] = {"answer_messages",
+        "SELECT m.device_id, coalesce(l.phone, c.phone), coalesce(s.name, 'direct'), m.step,"
+        " coalesce(r.state, m.state), coalesce(r.reason, m.reason), m.token,"
+        " coalesce(nullif(r.provider_id, ''), m.provider_id), m.claimed_at, m.settled_at,"
+        " m.text_hash, m.attempt, m.epoch FROM message m"
+        " LEFT JOIN lead l USING (device_id, lead_no)"
+        " LEFT JOIN direct c USING (device_id, lead_no)"
+        " LEFT JOIN source s USING (source_id)"
+        " LEFT JOIN LATERAL (SELECT state, reason, provider_id FROM receipt WHERE token = m.token"
+        " ORDER BY at DESC LIMIT 1) r ON true"
+        " WHERE m.token > $2::uuid AND m.claimed_at >= greatest($1::timestamptz - interval '1 s',"
+        " $4::timestamptz) ORDER BY m.token LIMIT $3::int"},
+    [STORE_ANSWER_PROGRESS] = {"answer_progress",
+        "SELECT s.source_id, s.name, s.state, coalesce(p.audience, 0), coalesce(p.enrolled, 0),"
+        " coalesce(p.sent, 0), coalesce(p.audience - p.not_in_audience - p.sent - p.failed"
+        " - p.unknown - p.expired - p.skipped - p.cancelled, 0), coalesce(p.unknown, 0),"
+        " coalesce(p.failed, 0), coalesce(p.skipped, 0), coalesce(p.expired, 0),"
+        " coalesce(p.cancelled, 0), coalesce(p.not_in_audience, 0)"
+        " FROM source s LEFT JOIN progress p USING (source_id)"
+        " WHERE s.source_id > $1::bigint ORDER BY s.source_id LIMIT $2::int"},
+    /* rows_about: the planner's own count, as three million rows are not counted for a look */
+    [STORE_ANSWER_PARTITION] = {"answer_partition",
+        "SELECT partition, epoch, driver, incarnation::text, gate, reason, beat, clean,"
+        " content_applied, (SELECT count(*) FROM device), (SELECT greatest(reltuples, 0)::bigint"
+        " FROM pg_class WHERE oid = 'lead'::regclass), (SELECT greatest(reltuples, 0)::bigint"
+        " FROM pg_class WHERE oid = 'enrollment'::regclass),"
+        " pg_database_size(current_database()) FROM owner"},
+    [STORE_ANSWER_EPOCHS] = {"answer_epochs",
+        "SELECT epoch, driver, incarnation::text, taken_at, how"
+        " FROM epoch_history WHERE epoch > $1::bigint ORDER BY epoch"
+        " LIMIT $2::int"},
+    [STORE_ANSWER_OPTOUTS] = {"answer_optouts",
+        "SELECT number, account, phone, reason, at FROM optout"
+        " WHERE number > $1::bigint ORDER BY number LIMIT $2::int"},
+    [STORE_ANSWER_LOCATE] = {"answer_locate",
+        "SELECT d.device_id, o.partition, d.residence, d.moved_to, o.driver,"
+        " o.epoch FROM device d, owner o WHERE d.device_id = $1::bigint"},
+
+    /* Verify: each is one invariant, seen in one snapshot -> name, holds, offences, an example. */
+    [STORE_VERIFY_EPOCHS] = {"verify_epochs",
+        VERIFY("epochs rise and one driver took each",
+        "SELECT format('epoch %s was taken before epoch %s', epoch, before)"
+        " FROM (SELECT epoch, lag(epoch) OVER w AS before,"
+        " taken_at < lag(taken_at) OVER w AS falls FROM epoch_history"
+        " WINDOW w AS (ORDER BY epoch)) h WHERE falls"
+        " UNION ALL SELECT format('the owner row says epoch %s, the history ends at %s',"
+        " o.epoch, h.last) FROM owner o,"
+        " (SELECT coalesce(max(epoch), 0) AS last FROM epoch_history) h"
+        " WHERE o.epoch <> h.last"
+        " UNION ALL SELECT format('messages of epoch %s, which nobody took', epoch)"
+        " FROM (SELECT DISTINCT epoch FROM message) m"
+        " WHERE NOT EXISTS (SELECT FROM epoch_history h WHERE h.epoch = m.epoch)")},
+    [STORE_VERIFY_DRIVERS] = {"verify_drivers",
+        VERIFY("no device had two drivers",
+        "SELECT format('device %s: epoch %s after epoch %s (token %s)', device_id, epoch,"
+        " before, token) FROM (SELECT device_id, epoch, token, lag(epoch) OVER"
+        " (PARTITION BY device_id ORDER BY token) AS before FROM message) m"
+        " WHERE epoch < before")},
+    /* Waiting is counted here from the rows, not derived: live ones and those behind the cursor. */
+    [STORE_VERIFY_COUNTS] = {"verify_counts",
+        VERIFY("counts sum to the audience",
+        "SELECT format('source %s: audience %s, accounted for %s', s.name, p.audience,"
+        " c.sum) FROM progress p JOIN source s USING (source_id)"
+        " LEFT JOIN (SELECT source_id, count(*) AS live FROM enrollment WHERE state <> 2"
+        " GROUP BY source_id) e USING (source_id)"
+        " LEFT JOIN (SELECT source_id, sum(upto - cursor) AS behind FROM audience"
+        " GROUP BY source_id) a USING (source_id) CROSS JOIN LATERAL"
+        " (SELECT p.not_in_audience + p.sent + p.failed + p.unknown + p.expired +"
+        " p.skipped + p.cancelled + coalesce(e.live, 0) + coalesce(a.behind, 0) AS sum) c"
+        " WHERE s.state <> 2 AND p.audience <> c.sum")},
+    [STORE_VERIFY_SENT_ONCE] = {"verify_sent_once",
+        VERIFY("nothing was sent twice",
+        "SELECT format('device %s source %s lead %s step %s: %s times, tokens %s and %s',"
+        " device_id, source_id, lead_no, step, count(*), min(token::text),"
+        " max(token::text)) FROM message m WHERE state = 1 OR EXISTS (SELECT FROM receipt r"
+        " WHERE r.token = m.token AND r.state = 1)"
+        " GROUP BY device_id, source_id, lead_no, step HAVING count(*) > 1")},
+    /* A start is not recorded, but is at most the claim-ahead (250 ms) after its claim when the
+       gap allowed it: only what lies below that is proved. Delays are those of now. */
+    [STORE_VERIFY_PACE] = {"verify_pace",
+        VERIFY("no gap is below its minimum",
+        "SELECT format('device %s: token %s was claimed %s ms after the end before it,"
+        " least gap %s ms', device_id, m.token, round(extract(epoch FROM claimed_at - before)"
+        " * 1000), min_delay_ms) FROM (SELECT device_id, token, claimed_at,"
+        " lag(settled_at) OVER (PARTITION BY device_id ORDER BY token) AS before"
+        " FROM message WHERE state <= 3) m JOIN device d USING (device_id)"
+        " WHERE claimed_at + interval '250 ms' < before + min_delay_ms * interval '1 ms'")},
+    [STORE_VERIFY_ORPHANS] = {"verify_orphans",
+        VERIFY("every enrollment has its lead, device and source",
+        "SELECT format('device %s source %s lead %s', device_id, source_id, lead_no)"
+        " FROM enrollment e WHERE NOT EXISTS (SELECT FROM device d WHERE d.device_id ="
+        " e.device_id) OR (source_id <> 0 AND (NOT EXISTS (SELECT FROM lead l"
+        " WHERE l.device_id = e.device_id AND l.lead_no = e.lead_no) OR NOT EXISTS"
+        " (SELECT FROM source s WHERE s.source_id = e.source_id)))")},
+    [STORE_VERIFY_CLAIMS] = {"verify_claims",
+        VERIFY("no claim of an older epoch is open",
+        "SELECT format('device %s source %s lead %s: claimed in epoch %s', device_id,"
+        " source_id, lead_no, e.epoch) FROM enrollment e, owner o"
+        " WHERE e.state = 1 AND e.epoch < o.epoch")},
+    [STORE_VERIFY_CURSORS] = {"verify_cursors",
+        VERIFY("cursors lie within their audiences",
+        "SELECT format('device %s source %s: cursor %s, end %s, last lead %s', device_id,"
+        " source_id, cursor, upto, next_lead_no) FROM audience a JOIN device d"
+        " USING (device_id) WHERE cursor > upto OR upto > next_lead_no"
+        " UNION ALL SELECT format('device %s: lead %s is above the last number given, %s',"
+        " l.device_id, l.last, d.next_lead_no) FROM (SELECT device_id, max(lead_no) AS last"
+        " FROM lead GROUP BY device_id) l JOIN device d USING (device_id)"
+        " WHERE l.last > d.next_lead_no")},
 };
 
 const char *const store_settings[] = {

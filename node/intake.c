@@ -1,0 +1,346 @@
+/* intake.c - a batch's life: copied, judged, submitted, halved when need be, answered once. */
+#include "node/intake.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/batch.h"
+#include "shared/log.h"
+
+#define ARGS_BYTES (2u * FRAME_BYTES_MAX) /* a frame's rows as arrays: a length beside each value  \
+                                           */
+
+int
+intake_new(struct intake **ret, struct rpc_server *server, const uint8_t *token_key,
+           const struct row_limits *limits)
+{
+    struct intake *i = calloc(1, sizeof(*i));
+    if (!i)
+        return -ENOMEM;
+    *i = (struct intake){.server = server, .token_key = token_key, .limits = *limits};
+    i->writer = message_new();
+    int err = i->writer ? 0 : -ENOMEM;
+    for (unsigned n = 0; n < INTAKE_ARGS && err == 0; n++)
+        err = db_args_init(&i->args[n], ARGS_BYTES);
+    if (err < 0)
+        intake_free(i);
+    else
+        *ret = i;
+    return err;
+}
+
+struct intake *
+intake_free(struct intake *i)
+{
+    if (!i)
+        return NULL;
+    assert(i->waiting == 0);
+    for (unsigned n = 0; n < INTAKE_ARGS; n++)
+        db_args_done(&i->args[n]);
+    message_free(i->writer);
+    free(i);
+    return NULL;
+}
+
+unsigned
+intake_waiting(const struct intake *i)
+{
+    return i->waiting;
+}
+
+/* Bytes of a reason that travel: whole characters. */
+static size_t
+reason_bytes(const char *reason)
+{
+    size_t bytes = strlen(reason);
+    if (bytes <= REASON_BYTES_MAX)
+        return bytes;
+    bytes = REASON_BYTES_MAX;
+    while (bytes > 0 && ((unsigned char) reason[bytes] & 0xC0) == 0x80)
+        bytes--;
+    return bytes;
+}
+
+static void
+answer(struct intake *i, struct rpc_ticket ticket, const struct reply *reply)
+{
+    struct slice body;
+    int err = message_write_reply(i->writer, reply, &body);
+    if (err == 0)
+        err = rpc_reply(i->server, ticket, body);
+    if (err < 0) /* the asker hears nothing and asks again: a batch is idempotent */
+        log_event(LOG_LEVEL_WARNING, "intake.unanswered", "kind=%s error=\"%s\"",
+                  message_kind_name(reply->kind), strerror(-err));
+}
+
+static void
+answer_status(struct intake *i, struct rpc_ticket ticket, enum message_kind kind,
+              enum message_status status, const char *reason)
+{
+    struct reply reply = {.kind = kind, .status = status, .reason = {reason, reason_bytes(reason)}};
+    answer(i, ticket, &reply);
+}
+
+static struct batch *
+batch_free(struct batch *b)
+{
+    if (!b)
+        return NULL;
+    for (uint32_t n = 0; n < b->count && b->reasons; n++)
+        free(b->reasons[n]);
+    free(b->devices); /* and the texts behind them */
+    free(b->zones);
+    free(b->verdicts);
+    free(b->reasons);
+    free(b->known);
+    free(b->shared);
+    free(b->order);
+    free(b->known_devices);
+    free(b);
+    return NULL;
+}
+
+/* Copies a text to *at and steps over it. */
+static struct slice
+keep(char **at, struct slice text)
+{
+    struct slice copy = {*at, text.bytes};
+    if (text.bytes > 0)
+        memcpy(*at, text.data, text.bytes);
+    *at += text.bytes;
+    return copy;
+}
+
+static bool
+copy_devices(struct batch *b, const struct devices *from)
+{
+    size_t bytes = 0;
+    for (uint32_t n = 0; n < from->row_count; n++) {
+        const struct device_row *r = &from->rows[n];
+        bytes += r->name.bytes + r->transport.bytes + r->address.bytes + r->token.bytes +
+                 r->zone.bytes + r->account.bytes + r->scope.bytes + r->url.bytes;
+    }
+    b->devices = malloc(from->row_count * sizeof(*b->devices) + bytes + 1);
+    if (!b->devices)
+        return false;
+    char *at = (char *) (b->devices + from->row_count);
+    for (uint32_t n = 0; n < from->row_count; n++) {
+        struct device_row *to = &b->devices[n];
+        *to = from->rows[n];
+        struct slice *texts[] = {&to->name, &to->transport, &to->address, &to->token,
+                                 &to->zone, &to->account,   &to->scope,   &to->url};
+        for (size_t t = 0; t < ARRAY_SIZE(texts); t++)
+            *texts[t] = keep(&at, *texts[t]);
+    }
+    return true;
+}
+
+static bool
+copy_leads(struct batch *b, const struct leads *from)
+{
+    size_t bytes = 0;
+    for (uint32_t n = 0; n < from->row_count; n++)
+        bytes +=
+            from->rows[n].name.bytes + from->rows[n].trigger.bytes + from->rows[n].attributes.bytes;
+    b->leads = malloc(from->row_count * sizeof(*b->leads) + bytes + 1);
+    if (!b->leads)
+        return false;
+    char *at = (char *) (b->leads + from->row_count);
+    for (uint32_t n = 0; n < from->row_count; n++) {
+        struct lead_row *to = &b->leads[n];
+        *to = from->rows[n];
+        to->name = keep(&at, to->name);
+        to->trigger = keep(&at, to->trigger);
+        to->attributes = keep(&at, to->attributes);
+    }
+    return true;
+}
+
+static struct batch *
+batch_new(struct intake *i, struct partition *p, struct rpc_ticket ticket, const struct request *q)
+{
+    bool of_devices = q->kind == MESSAGE_DEVICES;
+    struct batch *b = calloc(1, sizeof(*b));
+    if (!b)
+        return NULL;
+    *b = (struct batch){
+        .intake = i,
+        .partition = p,
+        .ticket = ticket,
+        .kind = q->kind,
+        .update = of_devices ? q->devices.update : q->leads.update,
+        .epoch = partition_epoch(p),
+        .count = of_devices ? q->devices.row_count : q->leads.row_count,
+    };
+    size_t n = b->count + 1u; /* never an allocation of nothing */
+    b->verdicts = malloc(n);
+    b->reasons = calloc(n, sizeof(*b->reasons));
+    b->known = calloc(n, sizeof(*b->known));
+    b->shared = calloc(n, sizeof(*b->shared));
+    b->order = calloc(n, sizeof(*b->order));
+    b->known_devices = calloc(n, sizeof(*b->known_devices));
+    b->zones = calloc(n, sizeof(*b->zones));
+    bool copied = of_devices ? copy_devices(b, &q->devices) : copy_leads(b, &q->leads);
+    if (!copied || !b->verdicts || !b->reasons || !b->known || !b->shared || !b->order ||
+        !b->known_devices || !b->zones)
+        return batch_free(b);
+    memset(b->verdicts, ROW_PENDING, n);
+    return b;
+}
+
+void
+intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
+            const struct request *q)
+{
+    assert(q->kind == MESSAGE_DEVICES || q->kind == MESSAGE_LEADS);
+    if (!partition_may_write(p)) {
+        const char *why = partition_reason(p);
+        answer_status(i, ticket, q->kind, STATUS_RETRY,
+                      *why ? why : partition_state_name(partition_state_of(p)));
+        return;
+    }
+    if (i->waiting == INTAKE_WAITING_MAX) {
+        answer_status(i, ticket, q->kind, STATUS_RETRY, "too many batches wait");
+        return;
+    }
+    struct batch *b = batch_new(i, p, ticket, q);
+    if (!b) {
+        answer_status(i, ticket, q->kind, STATUS_FAILED, "out of memory");
+        return;
+    }
+    i->waiting++;
+    if (b->kind == MESSAGE_DEVICES)
+        batch_start_devices(b);
+    else
+        batch_start_leads(b);
+}
+
+void
+batch_end(struct batch *b, enum message_status status, const char *reason)
+{
+    struct intake *i = b->intake;
+    struct slice *reasons = calloc(b->count + 1u, sizeof(*reasons));
+    struct reply reply = {.kind = b->kind,
+                          .status = reasons ? status : STATUS_FAILED,
+                          .reason = {reason, reason_bytes(reason)}};
+
+    if (reply.status == STATUS_OK) {
+        reply.rows =
+            (struct rows_reply){.row_count = b->count, .verdicts = b->verdicts, .reasons = reasons};
+        for (uint32_t n = 0; n < b->count; n++) {
+            assert(b->verdicts[n] != ROW_PENDING);
+            if (b->verdicts[n] == ROW_REFUSED)
+                reasons[reply.rows.reason_count++] =
+                    (struct slice){b->reasons[n], strlen(b->reasons[n])};
+            reply.rows.shared += b->verdicts[n] == ROW_ACCEPTED && b->shared[n];
+        }
+    }
+    answer(i, b->ticket, &reply);
+    free(reasons);
+    i->waiting--;
+    batch_free(b);
+}
+
+void
+batch_refuse(struct batch *b, uint32_t row, const char *reason)
+{
+    char *copy = strndup(reason, reason_bytes(reason));
+    b->reasons[row] = copy;
+    /* without memory for the words the row is asked for again, not refused without a reason */
+    b->verdicts[row] = copy ? ROW_REFUSED : ROW_RETRY;
+}
+
+struct db_args *
+batch_args(struct batch *b, unsigned index)
+{
+    assert(index < INTAKE_ARGS);
+    db_args_reset(&b->intake->args[index]);
+    return &b->intake->args[index];
+}
+
+void
+batch_submit(struct batch *b, enum dbpool_lane lane, const struct db_call *calls, unsigned count,
+             db_done_fn *done)
+{
+    struct dbpool *pool = partition_pool(b->partition);
+    int err = -ENOTCONN;
+    if (pool)
+        err = db_submit(dbpool_lane(pool, lane), calls, count, INTAKE_TIMEOUT, done, b);
+    if (err == -E2BIG)
+        batch_end(b, STATUS_BAD, "the batch is too large");
+    else if (err < 0)
+        batch_end(b, STATUS_RETRY, err == -EAGAIN ? "the database is busy" : "no database");
+}
+
+/* A refusal that the rows themselves caused: data exceptions, constraints, sizes. */
+static bool
+is_poison(const char *sqlstate)
+{
+    return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 ||
+           strncmp(sqlstate, "54", 2) == 0;
+}
+
+static void
+halve(struct batch *b)
+{
+    uint32_t middle = b->span.first + (b->span.end - b->span.first) / 2;
+    assert(b->span_count + 2 <= SPANS_MAX);
+    b->spans[b->span_count++] = (struct span){middle, b->span.end};
+    b->spans[b->span_count++] = (struct span){b->span.first, middle};
+}
+
+bool
+batch_committed(struct batch *b, enum db_outcome outcome, const struct db_reply *reply,
+                void (*again)(struct batch *b), void (*reprobe)(struct batch *b))
+{
+    if (outcome == DB_DONE)
+        return true;
+    if (outcome != DB_REFUSED) {
+        batch_end(b, STATUS_RETRY, "the connection to the database was lost: send the batch again");
+        return false;
+    }
+    const char *sqlstate = db_sqlstate(reply);
+    if (strcmp(sqlstate, "23505") == 0 && reprobe && ++b->rounds < PROBE_ROUNDS) {
+        reprobe(b);
+    } else if (!is_poison(sqlstate) || b->span.end == b->span.first) {
+        bool later = strncmp(sqlstate, "40", 2) == 0 || strncmp(sqlstate, "53", 2) == 0 ||
+                     strncmp(sqlstate, "55", 2) == 0 || strncmp(sqlstate, "57", 2) == 0;
+        batch_end(b, later ? STATUS_RETRY : STATUS_FAILED, db_message(reply));
+    } else {
+        if (b->span.end - b->span.first == 1)
+            batch_refuse(b, b->order[b->span.first], db_message(reply));
+        else
+            halve(b);
+        partition_meter(b->partition)->poison += b->span.end - b->span.first == 1;
+        again(b);
+    }
+    return false;
+}
+
+bool
+batch_epoch_holds(struct batch *b, const struct db_reply *reply, unsigned call)
+{
+    if (db_rows(reply, call) == 1 && (uint64_t) db_get_int(reply, call, 0, 0) == b->epoch)
+        return true;
+    partition_suspect(b->partition);
+    batch_end(b, STATUS_RETRY, "this node no longer drives the partition");
+    return false;
+}
+
+void
+batch_all_spans(struct batch *b)
+{
+    b->spans[0] = (struct span){0, b->order_count};
+    b->span_count = b->order_count > 0;
+}
+
+bool
+batch_next_span(struct batch *b)
+{
+    if (b->span_count == 0)
+        return false;
+    b->span = b->spans[--b->span_count];
+    return true;
+}

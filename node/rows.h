@@ -1,0 +1,19 @@
+/*
+ * rows.h - what a row of an import must be, judged before the database sees it.
+ *
+ * Pure. The answer is NULL (good) or words for people that begin with the column's name; the
+ * words are static.
+ */
+#pragma once
+#include "proto/message.h"
+#include "shared/base.h"
+
+struct row_limits {
+    uint32_t gap_min_ms; /* smallest min_delay_ms that the node accepts */
+    bool allow_http;     /* device urls of plain http */
+};
+
+const char *rows_device_why(const struct device_row *row, const struct row_limits *limits);
+const char *rows_lead_why(const struct lead_row *row);
+/* A JSON object whose values are all strings, within ATTRIBUTES_MAX and ATTRIBUTE_BYTES_MAX. */
+const char *rows_attributes_why(struct slice json);
