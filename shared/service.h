@@ -3,7 +3,8 @@
  *
  * Owns its uv handles on the caller's loop. SIGTERM and SIGINT call on_stop once; a second one
  * within the grace does nothing; after `grace` the process is ended with exit code 1 (logged).
- * SIGPIPE is ignored. WATCHDOG=1 goes out from a loop timer only, at WatchdogSec/3.
+ * SIGPIPE is ignored; the process gets no core file and no debugger (keys). WATCHDOG=1 goes out
+ * from a loop timer only, at WatchdogSec/3.
  */
 #pragma once
 #include <uv.h>
@@ -18,7 +19,7 @@ int service_start(struct service **ret, uv_loop_t *loop, usec_t grace, service_s
                   void *arg) _must_check_;
 void service_ready(struct service *s, const char *status); /* READY=1, STATUS= */
 void service_status(struct service *s, const char *status);
-/* Largest and mean delay of a 100 ms loop timer since the last call, for reports and /livez. */
+/* Largest delay of a 100 ms loop timer since the last call, for reports and /livez. */
 usec_t service_loop_lag(struct service *s);
 /* Closes the handles; free after uv_run returned. */
 void service_stop(struct service *s);
