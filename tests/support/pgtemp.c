@@ -1,7 +1,6 @@
 /* Private PostgreSQL clusters for tests: runs tests/support/pg and cleans up after itself. */
 #include "tests/support/pgtemp.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -26,6 +25,21 @@ struct pgtemp {
 
 static struct pgtemp *clusters[CLUSTERS_MAX];
 
+/* Not Check's assertions: those work inside tests only, and main starts clusters. */
+static void _printf_(2, 3) must(bool good, const char *format, ...)
+{
+    va_list args;
+
+    if (good)
+        return;
+    va_start(args, format);
+    fputs("pgtemp: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(EXIT_FAILURE);
+}
+
 static int
 pg(const char *verb, const char *dir, const char *const *more)
 {
@@ -38,7 +52,7 @@ pg(const char *verb, const char *dir, const char *const *more)
 
     snprintf(script, sizeof(script), "%s/tests/support/pg", source ? source : ".");
     for (; more && *more; more++) {
-        ck_assert_uint_lt(n, ARRAY_SIZE(argv) - 1);
+        must(n < ARRAY_SIZE(argv) - 1, "too many arguments");
         argv[n++] = *more;
     }
     if (posix_spawn(&child, script, NULL, NULL, (char *const *) argv, environ) != 0)
@@ -82,16 +96,16 @@ pgtemp_start(const char *const *databases)
 
     while (slot < CLUSTERS_MAX && clusters[slot])
         slot++;
-    ck_assert_msg(p && slot < CLUSTERS_MAX, "no room for another cluster");
+    must(p && slot < CLUSTERS_MAX, "no room for another cluster");
     snprintf(p->dir, sizeof(p->dir), "/tmp/fleetcast-pg.XXXXXX");
-    ck_assert_msg(mkdtemp(p->dir) != NULL, "mkdtemp: %s", strerror(errno));
+    must(mkdtemp(p->dir) != NULL, "mkdtemp: %s", strerror(errno));
     p->maker = getpid();
     clusters[slot] = p;
     if (registered != p->maker) {
-        ck_assert_int_eq(atexit(discard_all), 0);
+        must(atexit(discard_all) == 0, "atexit");
         registered = p->maker;
     }
-    ck_assert_msg(pg("start", p->dir, databases) == 0, "PostgreSQL did not start in %s", p->dir);
+    must(pg("start", p->dir, databases) == 0, "PostgreSQL did not start in %s", p->dir);
     return p;
 }
 
@@ -126,19 +140,19 @@ pgtemp_dsn(const struct pgtemp *p, const char *database, const char *user,
 void
 pgtemp_stop(struct pgtemp *p)
 {
-    ck_assert_int_eq(pg("stop", p->dir, NULL), 0);
+    must(pg("stop", p->dir, NULL) == 0, "pg stop %s", p->dir);
 }
 
 void
 pgtemp_crash(struct pgtemp *p)
 {
-    ck_assert_int_eq(pg("crash", p->dir, NULL), 0);
+    must(pg("crash", p->dir, NULL) == 0, "pg crash %s", p->dir);
 }
 
 void
 pgtemp_run(struct pgtemp *p)
 {
-    ck_assert_int_eq(pg("run", p->dir, NULL), 0);
+    must(pg("run", p->dir, NULL) == 0, "pg run %s", p->dir);
 }
 
 PGconn *
@@ -147,7 +161,7 @@ pgtemp_open(const struct pgtemp *p, const char *database, const char *user)
     char dsn[PGTEMP_DSN_MAX];
     PGconn *c = PQconnectdb(pgtemp_dsn(p, database, user, dsn));
 
-    ck_assert_msg(PQstatus(c) == CONNECTION_OK, "%s: %s", dsn, PQerrorMessage(c));
+    must(PQstatus(c) == CONNECTION_OK, "%s: %s", dsn, PQerrorMessage(c));
     return c;
 }
 
@@ -157,7 +171,7 @@ run(PGconn *c, const char *format, va_list args)
     char sql[16384];
     int n = vsnprintf(sql, sizeof(sql), format, args);
 
-    ck_assert_msg(n >= 0 && (size_t) n < sizeof(sql), "statement too long");
+    must(n >= 0 && (size_t) n < sizeof(sql), "statement too long");
     return PQexec(c, sql);
 }
 
@@ -177,7 +191,7 @@ pgtemp_do(PGconn *c, const char *sql, ...)
     va_start(args, sql);
     PGresult *r = run(c, sql, args);
     va_end(args);
-    ck_assert_msg(went_well(r), "%s: %s", sql, PQerrorMessage(c));
+    must(went_well(r), "%s: %s", sql, PQerrorMessage(c));
     PQclear(r);
 }
 
@@ -202,7 +216,7 @@ one_value(PGconn *c, const char *sql, va_list args)
     static char text[65536];
     PGresult *r = run(c, sql, args);
 
-    ck_assert_msg(PQresultStatus(r) == PGRES_TUPLES_OK, "%s: %s", sql, PQerrorMessage(c));
+    must(PQresultStatus(r) == PGRES_TUPLES_OK, "%s: %s", sql, PQerrorMessage(c));
     snprintf(text, sizeof(text), "%s", PQntuples(r) > 0 ? PQgetvalue(r, 0, 0) : "");
     PQclear(r);
     return text;
@@ -229,14 +243,14 @@ pgtemp_int(PGconn *c, const char *sql, ...)
     va_start(args, sql);
     const char *text = one_value(c, sql, args);
     va_end(args);
-    ck_assert_msg(sscanf(text, "%lld%c", &value, &rest) == 1, "%s: \"%s\" is no number", sql, text);
+    must(sscanf(text, "%lld%c", &value, &rest) == 1, "%s: \"%s\" is no number", sql, text);
     return value;
 }
 
 void
 pgtemp_send(PGconn *c, const char *sql)
 {
-    ck_assert_msg(PQsendQuery(c, sql), "%s: %s", sql, PQerrorMessage(c));
+    must(PQsendQuery(c, sql), "%s: %s", sql, PQerrorMessage(c));
 }
 
 void
@@ -245,7 +259,7 @@ pgtemp_wait(PGconn *c)
     PGresult *r;
 
     while ((r = PQgetResult(c))) {
-        ck_assert_msg(went_well(r), "%s", PQerrorMessage(c));
+        must(went_well(r), "%s", PQerrorMessage(c));
         PQclear(r);
     }
 }
@@ -256,5 +270,5 @@ pgtemp_wait_blocked(PGconn *c, int pid)
     usec_t end = clock_boot() + 10 * USEC_PER_SEC;
 
     while (pgtemp_int(c, "SELECT count(*) FROM pg_locks WHERE pid = %d AND NOT granted", pid) == 0)
-        ck_assert_msg(clock_boot() < end, "backend %d did not come to wait for a lock", pid);
+        must(clock_boot() < end, "backend %d did not come to wait for a lock", pid);
 }
