@@ -46,7 +46,7 @@ equal(struct slice s, const char *word)
 static const char *
 find(struct slice s, const char *pair)
 {
-    return s.bytes > 0 ? memmem(s.data, s.bytes, pair, 2) : NULL;
+    return s.data && s.bytes > 0 ? memmem(s.data, s.bytes, pair, 2) : NULL;
 }
 
 /* The inside of {{...}}. NULL, or what is wrong with it. */

@@ -13,9 +13,9 @@
 /*
  * Turns of the classes, weights 8:4:1. Each class waits a number of turns; the one that waits
  * least is next, the lower class at a tie. Serving a class takes its wait from the others' and
- * makes it wait its stride. A class with nothing due waits one turn less than its stride, so that
- * it neither saves up turns nor pays for those it did not use. Thus 12 sends of the others (8 + 4)
- * are the most that lie between two of the lowest class.
+ * makes it wait its stride. A class with nothing due waits one turn less than its stride at least:
+ * it saves up no turns, and coming back costs it none. Thus 12 sends of the others (8 + 4) are the
+ * most that lie between two of the lowest class, also when they come and go.
  */
 static const uint8_t strides[CLASS_COUNT] = {
     [CLASS_DIRECT] = 1, [CLASS_CAMPAIGN] = 2, [CLASS_SEQUENCE] = 8};
@@ -172,7 +172,7 @@ device_peek(struct device *d, int64_t db_now, bool (*skip)(void *arg, int32_t so
 
         if (!e || e->due > db_now) {
             next = e ? MIN_OF(next, e->due) : next;
-            d->deficit[c] = (uint8_t) (strides[c] - 1);
+            d->deficit[c] = (uint8_t) MAX_OF(d->deficit[c], strides[c] - 1);
         } else if (!best || d->deficit[c] <= d->deficit[best_class]) {
             best = e;
             best_class = (enum device_class) c;

@@ -1,0 +1,379 @@
+/* Lists of a device: what joins, what is forgotten, and whose turn it is. */
+#include "node/device.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/rng.h"
+
+#define SECOND ((int64_t) USEC_PER_SEC)
+
+static struct device *device;
+static struct rng rng;
+
+static void
+setup(void)
+{
+    rng_seed(&rng, 5);
+    device = device_new(42);
+    ck_assert_ptr_nonnull(device);
+}
+
+static void
+teardown(void)
+{
+    device = device_free(device);
+    ck_assert_ptr_null(device);
+}
+
+static struct entry
+entry(int64_t due, int32_t source_id, int32_t lead_no)
+{
+    return (struct entry){.due = due, .source_id = source_id, .lead_no = lead_no};
+}
+
+static void
+fill(enum device_class c, unsigned count, int64_t step, bool complete)
+{
+    struct entry rows[FILL_ENTRIES_MAX];
+
+    for (unsigned i = 0; i < count; i++)
+        rows[i] = entry((int64_t) i * step, 1, (int32_t) i);
+    ck_assert_int_eq(device_fill(device, c, rows, count, complete), 0);
+}
+
+static bool
+join(enum device_class c, int64_t due, int32_t source_id, int32_t lead_no)
+{
+    struct entry e = entry(due, source_id, lead_no);
+
+    return device_join(device, c, &e);
+}
+
+static const struct entry *
+peek(int64_t now, enum device_class *ret_class, int64_t *ret_next)
+{
+    return device_peek(device, now, NULL, NULL, ret_class, ret_next);
+}
+
+static void
+assert_sorted(enum device_class c)
+{
+    const struct entry_list *l = &device->lists[c];
+
+    ck_assert_uint_le(l->head + l->count, l->capacity);
+    ck_assert_uint_le(l->capacity, FILL_ENTRIES_MAX);
+    for (unsigned i = 1; i < l->count; i++)
+        ck_assert_int_le(l->entries[l->head + i - 1].due, l->entries[l->head + i].due);
+}
+
+START_TEST(nothing_is_known_at_first)
+{
+    enum device_class c;
+    int64_t next = 0;
+
+    ck_assert_ptr_null(peek(INT64_MAX, &c, &next));
+    ck_assert_int_eq(next, INT64_MAX);
+    ck_assert(!join(CLASS_CAMPAIGN, 0, 1, 1)); /* the first fill will find it */
+    ck_assert(device_is_low(device, CLASS_CAMPAIGN, 0));
+    ck_assert_ptr_null(device_free(NULL));
+}
+END_TEST
+
+START_TEST(horizon_of_a_fill)
+{
+    fill(CLASS_CAMPAIGN, 100, SECOND, false);
+    ck_assert_int_eq(device->lists[CLASS_CAMPAIGN].horizon, 99 * SECOND);
+    ck_assert(!join(CLASS_CAMPAIGN, 99 * SECOND, 2, 7)); /* others at that time may be unseen */
+    ck_assert(!join(CLASS_CAMPAIGN, 1000 * SECOND, 2, 7));
+    ck_assert(join(CLASS_CAMPAIGN, 99 * SECOND - 1, 2, 7));
+    fill(CLASS_CAMPAIGN, 99, SECOND, true);
+    ck_assert(join(CLASS_CAMPAIGN, INT64_MAX - 1, 2, 7));
+    fill(CLASS_CAMPAIGN, 0, 0, true);
+    ck_assert_uint_eq(device->lists[CLASS_CAMPAIGN].count, 0);
+    ck_assert(join(CLASS_CAMPAIGN, 5, 2, 7));
+    device_drop_lists(device);
+    ck_assert(!join(CLASS_CAMPAIGN, 5, 2, 7));
+}
+END_TEST
+
+START_TEST(a_full_list_lowers_its_horizon)
+{
+    struct entry_list *l = &device->lists[CLASS_SEQUENCE];
+
+    fill(CLASS_SEQUENCE, FILL_ENTRIES_MAX, 10, true);
+    ck_assert(!join(CLASS_SEQUENCE, 100000, 2, 7)); /* behind the last: it is the one to go */
+    ck_assert_int_eq(l->horizon, 100000);
+    ck_assert(join(CLASS_SEQUENCE, 15, 2, 7));
+    ck_assert_uint_eq(l->count, FILL_ENTRIES_MAX);
+    ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 1) * 10);
+    ck_assert_int_eq(l->entries[2].source_id, 2);
+    assert_sorted(CLASS_SEQUENCE);
+}
+END_TEST
+
+START_TEST(equal_due_times_keep_their_order)
+{
+    enum device_class c;
+    int64_t next;
+
+    fill(CLASS_DIRECT, 0, 0, true);
+    for (int32_t i = 0; i < 50; i++)
+        ck_assert(join(CLASS_DIRECT, 7, 0, -i));
+    for (int32_t i = 0; i < 50; i++) {
+        const struct entry *e = peek(7, &c, &next);
+
+        ck_assert_ptr_nonnull(e);
+        ck_assert_int_eq(e->lead_no, -i);
+        device_take(device, c, e);
+    }
+    ck_assert_ptr_null(peek(7, &c, &next));
+}
+END_TEST
+
+/* Against a plain model: an array that is sorted anew each time. */
+START_TEST(random_joins_and_takes)
+{
+    struct entry model[2000];
+    unsigned count = 0;
+    enum device_class c;
+    int64_t next;
+
+    fill(CLASS_CAMPAIGN, 0, 0, true);
+    for (int round = 0; round < 5000; round++) {
+        if (count < 400 && rng_between(&rng, 0, 1)) {
+            struct entry e = entry((int64_t) rng_between(&rng, 0, 1000), 1, round);
+
+            ck_assert(device_join(device, CLASS_CAMPAIGN, &e));
+            model[count++] = e;
+        } else if (count > 0) {
+            unsigned least = 0;
+            const struct entry *e = peek(1000, &c, &next);
+
+            for (unsigned i = 1; i < count; i++)
+                if (model[i].due < model[least].due)
+                    least = i;
+            ck_assert_ptr_nonnull(e);
+            ck_assert_int_eq(e->due, model[least].due);
+            for (unsigned i = 0; i < count; i++)
+                if (model[i].lead_no == e->lead_no)
+                    model[i] = model[--count];
+            device_take(device, c, e);
+        }
+        ck_assert_uint_eq(device->lists[CLASS_CAMPAIGN].count, count);
+        assert_sorted(CLASS_CAMPAIGN);
+    }
+}
+END_TEST
+
+static bool
+skip_source(void *arg, int32_t source_id)
+{
+    return source_id == *(int32_t *) arg;
+}
+
+START_TEST(entries_of_a_paused_source_are_skipped)
+{
+    int32_t paused = 1;
+    enum device_class c = CLASS_COUNT;
+    int64_t next = 0;
+    const struct entry *e;
+
+    fill(CLASS_CAMPAIGN, 100, SECOND, true);
+    ck_assert_ptr_null(device_peek(device, INT64_MAX, skip_source, &paused, &c, &next));
+    ck_assert_int_eq(next, INT64_MAX);
+    ck_assert(join(CLASS_CAMPAIGN, 50 * SECOND, 2, 7));
+    ck_assert_ptr_null(device_peek(device, SECOND, skip_source, &paused, &c, &next));
+    ck_assert_int_eq(next, 50 * SECOND);
+    e = device_peek(device, 50 * SECOND, skip_source, &paused, &c, &next);
+    ck_assert_ptr_nonnull(e);
+    ck_assert_int_eq(e->source_id, 2);
+    device_take(device, c, e); /* from the middle */
+    ck_assert_uint_eq(device->lists[CLASS_CAMPAIGN].count, 100);
+    assert_sorted(CLASS_CAMPAIGN);
+    paused = 3;
+    e = device_peek(device, 0, skip_source, &paused, &c, &next);
+    ck_assert_int_eq(e->lead_no, 0);
+}
+END_TEST
+
+START_TEST(next_is_the_earliest_of_all_classes)
+{
+    enum device_class c;
+    int64_t next = 0;
+
+    fill(CLASS_CAMPAIGN, 0, 0, true);
+    fill(CLASS_SEQUENCE, 0, 0, true);
+    join(CLASS_CAMPAIGN, 900, 1, 1);
+    join(CLASS_SEQUENCE, 700, 1, 1);
+    ck_assert_ptr_null(peek(699, &c, &next));
+    ck_assert_int_eq(next, 700);
+    ck_assert_ptr_nonnull(peek(700, &c, &next));
+    ck_assert_int_eq(c, CLASS_SEQUENCE);
+}
+END_TEST
+
+static enum device_class
+serve(int64_t now)
+{
+    enum device_class c = CLASS_COUNT;
+    int64_t next;
+    const struct entry *e = peek(now, &c, &next);
+    struct entry copy;
+
+    ck_assert_ptr_nonnull(e);
+    copy = *e;
+    device_take(device, c, &copy); /* a copy will do: callers keep one over the claim */
+    return c;
+}
+
+START_TEST(weights)
+{
+    unsigned served[CLASS_COUNT] = {0};
+
+    for (int i = 0; i < 13 * 100; i++) {
+        for (unsigned c = 0; c < CLASS_COUNT; c++)
+            if (device->lists[c].count == 0)
+                fill((enum device_class) c, 512, 1, true);
+        served[serve(INT64_MAX)]++;
+    }
+    ck_assert_uint_eq(served[CLASS_DIRECT], 800);
+    ck_assert_uint_eq(served[CLASS_CAMPAIGN], 400);
+    ck_assert_uint_eq(served[CLASS_SEQUENCE], 100);
+}
+END_TEST
+
+START_TEST(a_class_alone_gets_every_turn)
+{
+    for (enum device_class c = CLASS_DIRECT; c < CLASS_COUNT; c++) {
+        device_drop_lists(device);
+        fill(c, 100, 1, true);
+        for (int i = 0; i < 100; i++)
+            ck_assert_int_eq(serve(INT64_MAX), c);
+    }
+}
+END_TEST
+
+/* The others come and go as they like: 12 of their sends lie between two of a sequence at most,
+ * and a direct message waits for two at most. */
+START_TEST(no_class_waits_longer_than_promised)
+{
+    static const unsigned most[CLASS_COUNT] = {
+        [CLASS_DIRECT] = 2, [CLASS_CAMPAIGN] = 3, [CLASS_SEQUENCE] = 12};
+    unsigned waited[CLASS_COUNT] = {0};
+
+    rng_seed(&rng, (uint64_t) _i);
+    for (int round = 0; round < 20000; round++) {
+        bool any = false;
+
+        for (unsigned c = 0; c < CLASS_COUNT; c++) {
+            bool was_due = device->lists[c].count > 0;
+            bool is_due = was_due ? rng_between(&rng, 0, 9) > 0 : rng_between(&rng, 0, 3) == 0;
+
+            if (is_due != was_due) {
+                fill((enum device_class) c, is_due ? 300 : 0, 1, true);
+                waited[c] = 0;
+            }
+            any |= is_due;
+        }
+        if (!any)
+            continue;
+        enum device_class served = serve(INT64_MAX);
+
+        for (unsigned c = 0; c < CLASS_COUNT; c++) {
+            waited[c] = c == served || device->lists[c].count == 0 ? 0 : waited[c] + 1;
+            ck_assert_uint_le(waited[c], most[c]);
+        }
+    }
+}
+END_TEST
+
+/* Direct messages that come one by one are never without a turn, nor is the rest. */
+START_TEST(one_by_one)
+{
+    unsigned direct = 0;
+
+    fill(CLASS_SEQUENCE, 512, 1, true);
+    for (int i = 0; i < 130; i++) {
+        enum device_class c;
+        int64_t next;
+
+        fill(CLASS_DIRECT, 0, 0, true);
+        ck_assert_ptr_nonnull(peek(INT64_MAX, &c, &next)); /* looked at while there was none */
+        fill(CLASS_DIRECT, 1, 1, true);
+        direct += serve(INT64_MAX) == CLASS_DIRECT;
+    }
+    ck_assert_uint_ge(direct, 130 * 8 / 9 - 1);
+    ck_assert_uint_le(direct, 130 * 8 / 9 + 1);
+}
+END_TEST
+
+START_TEST(low)
+{
+    fill(CLASS_CAMPAIGN, 500, 3600 * SECOND, true); /* a list full of later days */
+    ck_assert(device_is_low(device, CLASS_CAMPAIGN, 0));
+    fill(CLASS_CAMPAIGN, 15, 1, true);
+    ck_assert(device_is_low(device, CLASS_CAMPAIGN, 0));
+    fill(CLASS_CAMPAIGN, 16, 4 * SECOND, true); /* the 16th is due in 60 s */
+    ck_assert(!device_is_low(device, CLASS_CAMPAIGN, 0));
+    ck_assert(device_is_low(device, CLASS_CAMPAIGN, -1));
+    serve(INT64_MAX);
+    ck_assert(device_is_low(device, CLASS_CAMPAIGN, 0));
+}
+END_TEST
+
+START_TEST(fill_size)
+{
+    static const unsigned sizes[][2] = {{0, 100},    {999, 100},  {1000, 100},   {1010, 101},
+                                        {5120, 512}, {5130, 512}, {4000000, 512}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        device->live = sizes[i][0];
+        ck_assert_uint_eq(device_fill_size(device), sizes[i][1]);
+    }
+}
+END_TEST
+
+START_TEST(owned_texts_are_freed)
+{
+    device->account = strdup("main"); /* the sanitizers see what is left */
+    device->scope = strdup("tok:1");
+    device->address = strdup("1");
+    device->base_url = strdup("u");
+    device->zone = strdup("UTC");
+    device->sealed_token = malloc(64);
+    fill(CLASS_DIRECT, 10, 1, true);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("device");
+    TCase *all = tcase_create("lists");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, nothing_is_known_at_first);
+    tcase_add_test(all, horizon_of_a_fill);
+    tcase_add_test(all, a_full_list_lowers_its_horizon);
+    tcase_add_test(all, equal_due_times_keep_their_order);
+    tcase_add_test(all, random_joins_and_takes);
+    tcase_add_test(all, entries_of_a_paused_source_are_skipped);
+    tcase_add_test(all, next_is_the_earliest_of_all_classes);
+    tcase_add_test(all, weights);
+    tcase_add_test(all, a_class_alone_gets_every_turn);
+    tcase_add_loop_test(all, no_class_waits_longer_than_promised, 0, 10);
+    tcase_add_test(all, one_by_one);
+    tcase_add_test(all, low);
+    tcase_add_test(all, fill_size);
+    tcase_add_test(all, owned_texts_are_freed);
+    suite_add_tcase(suite, all);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
