@@ -797,6 +797,7 @@ START_TEST(a_commit_with_warning_01000_is_lost)
     ck_assert_uint_eq(r.downs, 0);
     db_args_reset(&state);
     db_put_text(&state, text("01000"));
+    int backend = db_backend_pid(r.db);
     h = (struct heard){0};
     ck_assert_int_eq(submit(&r, S_WARN, &state, 5 * USEC_PER_SEC, on_done, &h), 0);
     ck_assert_int_eq(submit(&r, S_ONE, NULL, 5 * USEC_PER_SEC, on_done, &behind), 0);
