@@ -120,6 +120,7 @@ struct ledger {
     char *name;
     struct uuid incarnation;
     uint64_t term;
+    bool held; /* writes may go out */
     char error[256];
     ledger_up_fn *on_up;
     void *arg;
@@ -160,7 +161,7 @@ on_db_up(void *arg, struct db *db, bool up)
     struct ledger *l = arg;
     snprintf(l->error, sizeof l->error, "%s", up ? "" : db_error(db));
     if (!up)
-        l->term = 0;
+        l->held = false;
     l->on_up(l->arg, up);
 }
 
@@ -238,6 +239,19 @@ void
 ledger_hold(struct ledger *l, uint64_t term)
 {
     l->term = term;
+    l->held = true;
+}
+
+void
+ledger_let_go(struct ledger *l)
+{
+    l->held = false;
+}
+
+bool
+ledger_held(const struct ledger *l)
+{
+    return l->held;
 }
 
 uint64_t
@@ -546,7 +560,7 @@ ledger_load(struct ledger *l, ledger_load_fn *done, void *arg)
 int
 ledger_beat(struct ledger *l, ledger_done_fn *done, void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     begin(l, LOCK_SHARED);
     write_call(l, BEAT);
@@ -556,7 +570,7 @@ ledger_beat(struct ledger *l, ledger_done_fn *done, void *arg)
 int
 ledger_raise(struct ledger *l, uint64_t term, ledger_done_fn *done, void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     begin(l, LOCK_EXCLUSIVE);
     db_put_int8(write_call(l, RAISE), (int64_t) term);
@@ -570,7 +584,7 @@ ledger_raise(struct ledger *l, uint64_t term, ledger_done_fn *done, void *arg)
 int
 ledger_release(struct ledger *l, ledger_done_fn *done, void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     begin(l, LOCK_SHARED);
     write_call(l, RELEASE);
@@ -627,7 +641,7 @@ put_partitions(struct ledger *l, const struct fleet_changes *c)
 int
 ledger_save(struct ledger *l, const struct fleet_changes *c, ledger_map_fn *done, void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     begin_write(l);
     if (c->node_count > 0)
@@ -693,7 +707,7 @@ ledger_place(struct ledger *l, const struct rangemap *from, const struct rangema
              const struct slice *names, const struct ledger_audit *audit, ledger_map_fn *done,
              void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     if (from->count > RANGES_MAX || to->count > RANGES_MAX)
         return -E2BIG;
@@ -758,7 +772,7 @@ int
 ledger_content(struct ledger *l, const struct sources_change *change,
                const struct ledger_audit *audit, ledger_content_fn *done, void *arg)
 {
-    if (l->term == 0)
+    if (!l->held)
         return -ENOTCONN;
     assert(change->count > 0);
     begin(l, LOCK_SHARED);

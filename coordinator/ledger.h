@@ -65,9 +65,11 @@ typedef void ledger_load_fn(void *arg, enum ledger_outcome outcome,
                             const struct ledger_image *image);
 int ledger_load(struct ledger *l, ledger_load_fn *done, void *arg) _must_check_;
 
-/* Writes carry this term from now on; 0 = we are not the holder (now) and write nothing. */
+/* Writes carry this term from now on, until the connection is lost or ledger_let_go. */
 void ledger_hold(struct ledger *l, uint64_t term);
-uint64_t ledger_term(const struct ledger *l);
+void ledger_let_go(struct ledger *l);
+bool ledger_held(const struct ledger *l);
+uint64_t ledger_term(const struct ledger *l); /* the last that we held; 0 = none yet */
 
 /* ---- as the holder ---- */
 
