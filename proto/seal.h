@@ -66,13 +66,12 @@ const char *seal_drop_name(enum seal_drop d);
 
 /* Server side: many sessions. `peers` and `identity` are borrowed. */
 struct seal_server;
-struct seal_session; /* valid until it is replaced; ask seal_session_peer at once */
 struct seal_server *seal_server_new(const struct identity *identity, const struct peers *peers);
 struct seal_server *seal_server_free(struct seal_server *s);
 enum seal_in {
     SEAL_DROPPED,
-    SEAL_REPLY_NOW /* HELLO: send `ret_reply` */,
-    SEAL_BODY /* DATA: body opened */
+    SEAL_REPLY_NOW, /* server: a hello, send the answer in *ret; client: the session is open now */
+    SEAL_BODY       /* DATA: body opened */
 };
 /*
  * Takes one frame. For SEAL_REPLY_NOW the answer frame, for SEAL_BODY the opened body is in
@@ -80,7 +79,8 @@ enum seal_in {
  */
 enum seal_in seal_server_take(struct seal_server *s, struct slice frame, struct slice *ret,
                               uint64_t *ret_session_id, const struct peer **ret_peer);
-/* Seals an answer on a session; -ESTALE when it is gone. *ret borrowed until the next call. */
+/* Seals an answer on a session; -ESTALE when it is gone, -E2BIG above BODY_BYTES_MAX. *ret borrowed
+ * until the next call. */
 int seal_server_reply(struct seal_server *s, uint64_t session_id, struct slice body,
                       struct slice *ret) _must_check_;
 const uint64_t *seal_server_drops(const struct seal_server *s); /* [SEAL_DROP_COUNT] */
@@ -90,9 +90,10 @@ struct seal_client;
 struct seal_client *seal_client_new(const struct identity *identity, const struct peers *peers,
                                     const struct peer *server);
 struct seal_client *seal_client_free(struct seal_client *c);
-int seal_client_hello(struct seal_client *c,
-                      struct slice *ret_frame) _must_check_; /* forgets the old session */
-bool seal_client_open(const struct seal_client *c);          /* the hello was answered */
+/* A new session is asked for; nothing is sealed until it is open, but answers on the one before are
+ * still heard. 0, -EKEYREJECTED (the server's public key can share no secret). */
+int seal_client_hello(struct seal_client *c, struct slice *ret_frame) _must_check_;
+bool seal_client_open(const struct seal_client *c); /* the hello was answered */
 int seal_client_seal(struct seal_client *c, struct slice body,
-                     struct slice *ret_frame) _must_check_; /* -ENOTCONN */
+                     struct slice *ret_frame) _must_check_; /* -ENOTCONN, -E2BIG */
 enum seal_in seal_client_take(struct seal_client *c, struct slice frame, struct slice *ret_body);
