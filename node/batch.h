@@ -15,10 +15,9 @@
 #define INTAKE_ARGS    3u
 
 struct intake {
-    struct rpc_server *server;
+    const struct replies *replies;
     const uint8_t *token_key;
     struct row_limits limits;
-    struct message *writer;
     struct db_args args[INTAKE_ARGS]; /* of the transaction that is being submitted */
     unsigned waiting;
     char zones[64][64]; /* that PostgreSQL knew: its view reads 600 files at each look */
@@ -40,7 +39,7 @@ struct batch {
     struct partition *partition;
     struct rpc_ticket ticket;
     enum message_kind kind;
-    bool update;
+    bool update, refuse_shared;
     uint64_t epoch;
     uint32_t count;
     union {

@@ -7,21 +7,20 @@
 #include <string.h>
 
 #include "node/batch.h"
-#include "shared/log.h"
 
-#define ARGS_BYTES (2u * FRAME_BYTES_MAX) /* a frame's rows as arrays: a length beside each value  \
-                                           */
+#define ARGS_BYTES                                                                                 \
+    (2u * FRAME_BYTES_MAX) /* a frame's rows as arrays: a length beside each value                 \
+                            */
 
 int
-intake_new(struct intake **ret, struct rpc_server *server, const uint8_t *token_key,
+intake_new(struct intake **ret, const struct replies *replies, const uint8_t *token_key,
            const struct row_limits *limits)
 {
     struct intake *i = calloc(1, sizeof(*i));
     if (!i)
         return -ENOMEM;
-    *i = (struct intake){.server = server, .token_key = token_key, .limits = *limits};
-    i->writer = message_new();
-    int err = i->writer ? 0 : -ENOMEM;
+    *i = (struct intake){.replies = replies, .token_key = token_key, .limits = *limits};
+    int err = 0;
     for (unsigned n = 0; n < INTAKE_ARGS && err == 0; n++)
         err = db_args_init(&i->args[n], ARGS_BYTES);
     if (err < 0)
@@ -39,7 +38,6 @@ intake_free(struct intake *i)
     assert(i->waiting == 0);
     for (unsigned n = 0; n < INTAKE_ARGS; n++)
         db_args_done(&i->args[n]);
-    message_free(i->writer);
     free(i);
     return NULL;
 }
@@ -48,39 +46,6 @@ unsigned
 intake_waiting(const struct intake *i)
 {
     return i->waiting;
-}
-
-/* Bytes of a reason that travel: whole characters. */
-static size_t
-reason_bytes(const char *reason)
-{
-    size_t bytes = strlen(reason);
-    if (bytes <= REASON_BYTES_MAX)
-        return bytes;
-    bytes = REASON_BYTES_MAX;
-    while (bytes > 0 && ((unsigned char) reason[bytes] & 0xC0) == 0x80)
-        bytes--;
-    return bytes;
-}
-
-static void
-answer(struct intake *i, struct rpc_ticket ticket, const struct reply *reply)
-{
-    struct slice body;
-    int err = message_write_reply(i->writer, reply, &body);
-    if (err == 0)
-        err = rpc_reply(i->server, ticket, body);
-    if (err < 0) /* the asker hears nothing and asks again: a batch is idempotent */
-        log_event(LOG_LEVEL_WARNING, "intake.unanswered", "kind=%s error=\"%s\"",
-                  message_kind_name(reply->kind), strerror(-err));
-}
-
-static void
-answer_status(struct intake *i, struct rpc_ticket ticket, enum message_kind kind,
-              enum message_status status, const char *reason)
-{
-    struct reply reply = {.kind = kind, .status = status, .reason = {reason, reason_bytes(reason)}};
-    answer(i, ticket, &reply);
 }
 
 static struct batch *
@@ -171,6 +136,7 @@ batch_new(struct intake *i, struct partition *p, struct rpc_ticket ticket, const
         .ticket = ticket,
         .kind = q->kind,
         .update = of_devices ? q->devices.update : q->leads.update,
+        .refuse_shared = !of_devices && q->leads.refuse_shared,
         .epoch = partition_epoch(p),
         .count = of_devices ? q->devices.row_count : q->leads.row_count,
     };
@@ -197,17 +163,17 @@ intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
     assert(q->kind == MESSAGE_DEVICES || q->kind == MESSAGE_LEADS);
     if (!partition_may_write(p)) {
         const char *why = partition_reason(p);
-        answer_status(i, ticket, q->kind, STATUS_RETRY,
-                      *why ? why : partition_state_name(partition_state_of(p)));
+        replies_status(i->replies, ticket, q->kind, STATUS_RETRY,
+                       *why ? why : partition_state_name(partition_state_of(p)));
         return;
     }
     if (i->waiting == INTAKE_WAITING_MAX) {
-        answer_status(i, ticket, q->kind, STATUS_RETRY, "too many batches wait");
+        replies_status(i->replies, ticket, q->kind, STATUS_RETRY, "too many batches wait");
         return;
     }
     struct batch *b = batch_new(i, p, ticket, q);
     if (!b) {
-        answer_status(i, ticket, q->kind, STATUS_FAILED, "out of memory");
+        replies_status(i->replies, ticket, q->kind, STATUS_FAILED, "out of memory");
         return;
     }
     i->waiting++;
@@ -224,7 +190,7 @@ batch_end(struct batch *b, enum message_status status, const char *reason)
     struct slice *reasons = calloc(b->count + 1u, sizeof(*reasons));
     struct reply reply = {.kind = b->kind,
                           .status = reasons ? status : STATUS_FAILED,
-                          .reason = {reason, reason_bytes(reason)}};
+                          .reason = {reason, strlen(reason)}};
 
     if (reply.status == STATUS_OK) {
         reply.rows =
@@ -237,7 +203,7 @@ batch_end(struct batch *b, enum message_status status, const char *reason)
             reply.rows.shared += b->verdicts[n] == ROW_ACCEPTED && b->shared[n];
         }
     }
-    answer(i, b->ticket, &reply);
+    replies_send(i->replies, b->ticket, &reply);
     free(reasons);
     i->waiting--;
     batch_free(b);
@@ -246,7 +212,7 @@ batch_end(struct batch *b, enum message_status status, const char *reason)
 void
 batch_refuse(struct batch *b, uint32_t row, const char *reason)
 {
-    char *copy = strndup(reason, reason_bytes(reason));
+    char *copy = strdup(reason);
     b->reasons[row] = copy;
     /* without memory for the words the row is asked for again, not refused without a reason */
     b->verdicts[row] = copy ? ROW_REFUSED : ROW_RETRY;

@@ -8,14 +8,14 @@
  */
 #pragma once
 #include "node/partition.h"
+#include "node/replies.h"
 #include "node/rows.h"
-#include "proto/rpc.h"
 
 #define INTAKE_WAITING_MAX 8u
 
 struct intake;
-/* token_key (SECRET_KEY_BYTES) is borrowed. */
-int intake_new(struct intake **ret, struct rpc_server *server, const uint8_t *token_key,
+/* replies and token_key (SECRET_KEY_BYTES) are borrowed. */
+int intake_new(struct intake **ret, const struct replies *replies, const uint8_t *token_key,
                const struct row_limits *limits) _must_check_;
 struct intake *intake_free(struct intake *i);
 /* Answers through the rpc server, now or later, exactly once. `q` is borrowed for the call. */

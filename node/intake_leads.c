@@ -63,26 +63,6 @@ find_device(const struct batch *b, int32_t device_id)
                    compare_known_device);
 }
 
-/* An accepted lead is shared when an earlier accepted row of the batch, of another device of the
- * account, has its phone (what the partition had before was told by the probe). */
-static void
-mark_shared_within(struct batch *b)
-{
-    uint32_t count = 0, first = 0;
-    for (uint32_t n = 0; n < b->count; n++)
-        if (b->verdicts[n] == ROW_ACCEPTED)
-            b->order[count++] = n;
-    qsort_r(b->order, count, sizeof(*b->order), by_phone, b);
-    for (uint32_t n = 0; n < count; n++) {
-        const struct lead_row *row = &b->leads[b->order[n]];
-        if (b->leads[b->order[first]].phone != row->phone)
-            first = n;
-        for (uint32_t k = first; k < n && !b->shared[b->order[n]]; k++)
-            b->shared[b->order[n]] = find_device(b, b->leads[b->order[k]].device_id)->account ==
-                                     find_device(b, row->device_id)->account;
-    }
-}
-
 static void
 take_devices(struct batch *b, const struct db_reply *reply, unsigned call)
 {
@@ -94,6 +74,27 @@ take_devices(struct batch *b, const struct db_reply *reply, unsigned call)
             .residence = (int32_t) db_get_int(reply, call, r, 1),
             .account = (int32_t) db_get_int(reply, call, r, 2),
         };
+}
+
+/* A new lead is shared when an earlier new row of the batch, of another device of the account, has
+ * its phone (what the partition had before was told by the probe). */
+static void
+mark_shared_within(struct batch *b)
+{
+    uint32_t kept = 0, first = 0;
+    list_pending(b);
+    for (uint32_t n = 0; n < b->order_count; n++)
+        if (!b->known[b->order[n]])
+            b->order[kept++] = b->order[n];
+    qsort_r(b->order, kept, sizeof(*b->order), by_phone, b);
+    for (uint32_t n = 0; n < kept; n++) {
+        uint32_t row = b->order[n];
+        if (b->leads[b->order[first]].phone != b->leads[row].phone)
+            first = n;
+        for (uint32_t k = first; k < n && !b->shared[row]; k++)
+            b->shared[row] = find_device(b, b->leads[b->order[k]].device_id)->account ==
+                             find_device(b, b->leads[row].device_id)->account;
+    }
 }
 
 /* Decides what needs no write; what stays pending is written. */
@@ -110,6 +111,11 @@ decide_probed(struct batch *b)
         else if (b->known[row] && !b->update)
             b->verdicts[row] = ROW_DUPLICATE;
     }
+    mark_shared_within(b);
+    list_pending(b);
+    for (uint32_t n = 0; n < b->order_count && b->refuse_shared; n++)
+        if (b->shared[b->order[n]] && !b->known[b->order[n]])
+            batch_refuse(b, b->order[n], "phone: another device of the account has it");
     list_pending(b);
     qsort_r(b->order, b->order_count, sizeof(*b->order), by_device, b);
     batch_all_spans(b);
@@ -291,7 +297,6 @@ static void
 write_next(struct batch *b)
 {
     if (!batch_next_span(b)) {
-        mark_shared_within(b);
         batch_end(b, STATUS_OK, "");
         return;
     }
