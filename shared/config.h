@@ -13,15 +13,16 @@
 #include "shared/clock.h"
 
 enum config_kind {
-    CONFIG_TEXT,    /* char *; min, max = bytes; max 0 = any */
-    CONFIG_NAME,    /* char *; [a-z0-9-]{1,24} */
-    CONFIG_U32,     /* uint32_t in [min, max] */
-    CONFIG_BOOL,    /* bool */
-    CONFIG_SPAN,    /* usec_t in [min, max], written "250ms", "4s" */
-    CONFIG_FILE,    /* char *; must be a readable file now */
-    CONFIG_DIR,     /* char *; must be a writable directory now */
-    CONFIG_ADDRESS, /* char *; "ip:port" */
-    CONFIG_CHOICE   /* uint32_t or an enum of that size: index into choices */
+    CONFIG_TEXT,     /* char *; min, max = bytes; max 0 = any */
+    CONFIG_NAME,     /* char *; [a-z0-9-]{1,24} */
+    CONFIG_U32,      /* uint32_t in [min, max] */
+    CONFIG_BOOL,     /* bool */
+    CONFIG_SPAN,     /* usec_t in [min, max], written "250ms", "4s" */
+    CONFIG_FILE,     /* char *; must be a readable file now */
+    CONFIG_DIR,      /* char *; must be a writable directory now */
+    CONFIG_ADDRESS,  /* char *; "ip:port" */
+    CONFIG_ENDPOINT, /* char *; "tcp://ip:port" */
+    CONFIG_CHOICE    /* uint32_t or an enum of that size: index into choices */
 };
 
 struct config_key {

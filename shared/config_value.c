@@ -101,6 +101,10 @@ judge_text(const struct config_key *key, const char *value)
     case CONFIG_NAME: return config_name_valid(value) ? NULL : CONFIG_NAME_WHY;
     case CONFIG_ADDRESS:
         return parse_address(value, ip, &port) < 0 ? "not an address (ip:port)" : NULL;
+    case CONFIG_ENDPOINT:
+        if (strncmp(value, "tcp://", 6) == 0 && parse_address(value + 6, ip, &port) == 0)
+            return NULL;
+        return "not an endpoint (tcp://ip:port)";
     case CONFIG_FILE:
         if (stat(value, &st) < 0 || eaccess(value, R_OK) < 0)
             return strerror(errno);
@@ -119,7 +123,7 @@ bool
 config_kind_is_text(enum config_kind kind)
 {
     return kind == CONFIG_TEXT || kind == CONFIG_NAME || kind == CONFIG_FILE ||
-           kind == CONFIG_DIR || kind == CONFIG_ADDRESS;
+           kind == CONFIG_DIR || kind == CONFIG_ADDRESS || kind == CONFIG_ENDPOINT;
 }
 
 static int
