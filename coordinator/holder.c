@@ -60,9 +60,8 @@ struct holder {
     struct uuid incarnation;
     usec_t dead;
     enum holder_state state;
-    bool held; /* ever: a foreign term means fenced, not refused */
-    bool busy; /* the state's call is on its way */
-    bool raising;
+    bool held;  /* ever: a foreign term means fenced, not refused */
+    bool busy;  /* the state's call is on its way */
     usec_t now; /* of the last tick */
     usec_t watched_since;
     struct ledger_holder seen; /* while watching and taking; name is not kept */
@@ -266,7 +265,7 @@ static void
 on_raised(void *arg, enum ledger_outcome outcome)
 {
     struct holder *h = arg;
-    h->raising = false;
+    h->busy = false;
     if (outcome == LEDGER_FENCED || outcome == LEDGER_REFUSED)
         holder_fenced(h);
 }
@@ -317,10 +316,10 @@ void
 holder_tick(struct holder *h, usec_t now, uint64_t term_heard)
 {
     h->now = now;
-    if (h->state == HOLDER_HOLDING && term_heard > ledger_term(h->ledger) && !h->raising) {
+    if (h->state == HOLDER_HOLDING && !h->busy && term_heard > ledger_term(h->ledger)) {
         log_event(LOG_LEVEL_WARNING, "holder.higher_term", "heard=%llu own=%llu",
                   (unsigned long long) term_heard, (unsigned long long) ledger_term(h->ledger));
-        h->raising = ledger_raise(h->ledger, term_heard + 1, on_raised, h) == 0;
+        h->busy = ledger_raise(h->ledger, term_heard + 1, on_raised, h) == 0;
     }
     ask(h);
 }
