@@ -240,6 +240,35 @@ judge_key_found(struct loader *l)
     l->expects_key = false;
 }
 
+/* Blanks that inih strips and we do not (\v, \f), and what could move the cursor of a terminal. */
+static bool
+has_control(const char *text)
+{
+    for (; *text; text++) {
+        if (((unsigned char) *text < 0x20 && *text != '\t') || *text == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+/* Opens the section that l->line begins, or gives its key and value to inih in `buf`. */
+static void
+take_line(struct loader *l, char *buf, int size)
+{
+    char *text = clean(l->line);
+    size_t bytes = strlen(text);
+    memmove(l->line, text, bytes + 1);
+    if (has_control(l->line)) {
+        fault(l, l->line_number, "line holds control characters");
+    } else if (*l->line == '[' && l->line[bytes - 1] == ']') {
+        l->line[bytes - 1] = '\0';
+        open_section(l, l->line + 1);
+    } else if (bytes) {
+        l->expects_key = true;
+        snprintf(buf, (size_t) size, "%.*s\n", size - 2, l->line);
+    }
+}
+
 /*
  * inih's reader. It tells no line numbers and cuts lines at its own (build-time) limit: so it gets
  * one line a call, and of a long one the beginning only; the value is taken from l->line.
@@ -261,18 +290,8 @@ next_line(char *buf, int size, void *arg)
         fault(l, l->line_number, "line is longer than %u bytes", LINE_BYTES_MAX);
     else if (!parse_utf8_valid((struct slice){l->line, (size_t) bytes}))
         fault(l, l->line_number, "line is not UTF-8 text");
-    else {
-        char *text = clean(l->line);
-        size_t length = strlen(text);
-        memmove(l->line, text, length + 1);
-        if (*l->line == '[' && l->line[length - 1] == ']') {
-            l->line[length - 1] = '\0';
-            open_section(l, l->line + 1);
-        } else if (length) {
-            l->expects_key = true;
-            snprintf(buf, (size_t) size, "%.*s\n", size - 2, l->line);
-        }
-    }
+    else
+        take_line(l, buf, size);
     return buf;
 }
 
