@@ -10,8 +10,10 @@ void
 replies_send(const struct replies *r, struct rpc_ticket ticket, const struct reply *reply)
 {
     struct slice body;
-    int err = message_write_reply(r->writer, reply, &body);
 
+    if (!r->server)
+        return;
+    int err = message_write_reply(r->writer, reply, &body);
     if (err == -E2BIG || err == -EINVAL) {
         static const char why[] = "the answer does not fit a frame";
         struct reply failed = {.kind = reply->kind,

@@ -9,7 +9,7 @@
 #include "proto/rpc.h"
 
 struct replies { /* a value, owned by the node; the writer is reused for every answer */
-    struct rpc_server *server;
+    struct rpc_server *server; /* NULL: stopping, nobody is answered any more */
     struct message *writer;
 };
 
