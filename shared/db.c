@@ -101,28 +101,6 @@ wake_never(struct db *db)
     db->timer_due = USEC_INFINITY;
 }
 
-/* The end of this connection, carried out by the loop: never inside a call of our user. */
-static void
-doom(struct db *db, const char *why)
-{
-    if (db->doomed)
-        return;
-    db->doomed = true;
-    snprintf(db->error, sizeof(db->error), "%s", why);
-    db->error[strcspn(db->error, "\n")] = '\0';
-    wake_at(db, 0);
-}
-
-static void
-doom_by_libpq(struct db *db)
-{
-    const char *text = PQerrorMessage(db->conn);
-
-    doom(db, *text ? text : "connection lost");
-}
-
-/* ---- the socket ---- */
-
 static void
 free_poll(uv_handle_t *handle)
 {
@@ -139,6 +117,32 @@ unwatch(struct db *db)
     db->poll = NULL;
     db->events = 0;
 }
+
+/*
+ * The end of this connection, carried out by the loop: never inside a call of our user. The socket
+ * is left at once: libpq may have closed it, and the next socket of this process gets its number.
+ */
+static void
+doom(struct db *db, const char *why)
+{
+    if (db->doomed)
+        return;
+    db->doomed = true;
+    unwatch(db);
+    snprintf(db->error, sizeof(db->error), "%s", why);
+    db->error[strcspn(db->error, "\n")] = '\0';
+    wake_at(db, 0);
+}
+
+static void
+doom_by_libpq(struct db *db)
+{
+    const char *text = PQerrorMessage(db->conn);
+
+    doom(db, *text ? text : "connection lost");
+}
+
+/* ---- the socket ---- */
 
 static int
 watch(struct db *db, int events)
@@ -303,7 +307,6 @@ static void
 close_connection(struct db *db)
 {
     free_lookup(db);
-    unwatch(db); /* before libpq closes the socket */
     if (db->conn)
         PQfinish(db->conn); /* nonblocking: its good-bye cannot hang on a frozen server */
     db->conn = NULL;
@@ -440,7 +443,10 @@ connect_step(struct db *db)
         uv_poll_stop(db->poll);
         db->events = 0;
     }
-    switch (PQconnectPoll(db->conn)) {
+    PostgresPollingStatusType next = PQconnectPoll(db->conn);
+    if (db->doomed) /* by a notice */
+        return;
+    switch (next) {
     case PGRES_POLLING_READING: r = watch(db, UV_READABLE); break;
     case PGRES_POLLING_WRITING: r = watch(db, UV_WRITABLE); break;
     case PGRES_POLLING_OK: prepare(db); break;
@@ -457,16 +463,13 @@ on_poll(uv_poll_t *poll, int status, int events)
 
     if (status < 0)
         db->events = 0; /* libuv has stopped the handle; libpq will find out why */
-    if (db->doomed) {
-        /* the timer is on its way; nothing that comes now counts */
-    } else if (db->state == DB_CONNECTING) {
+    if (db->state == DB_CONNECTING) {
         connect_step(db);
     } else {
         bool alive = PQconsumeInput(db->conn) && PQstatus(db->conn) == CONNECTION_OK;
 
-        /* libpq has closed the socket: callbacks may be given its number again */
         if (!alive)
-            unwatch(db);
+            unwatch(db); /* as in doom, but before the callbacks of what came in time */
         /* What came before the end is good: a commit that was confirmed is a commit. */
         take_replies(db);
         if (!db->doomed && alive)

@@ -1166,6 +1166,16 @@ static const char tables[] =
     "CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON warns DEFERRABLE INITIALLY DEFERRED"
     " FOR EACH ROW EXECUTE FUNCTION warn();";
 
+/* A test that failed may have left the server down: the next ones are not to blame. */
+static void
+revive(void)
+{
+    char dsn[PGTEMP_DSN_MAX];
+
+    if (PQping(pgtemp_dsn(pg, "t", NULL, dsn)) == PQPING_NO_RESPONSE)
+        pgtemp_run(pg);
+}
+
 static Suite *
 db_suite(void)
 {
@@ -1173,6 +1183,7 @@ db_suite(void)
     TCase *t = tcase_create("db");
 
     tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, revive, NULL);
     tcase_add_test(t, refuses_what_cannot_go);
     tcase_add_test(t, a_full_fifo_refuses_and_loses_nothing);
     tcase_add_test(t, a_failing_statement_rolls_all_back_and_is_named);
