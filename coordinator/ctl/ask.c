@@ -47,13 +47,14 @@ struct asker {
     uv_signal_t sigint;
     uv_timer_t timer;
     bool timer_fired, interrupted, loop_made;
-    usec_t timeout; /* --timeout or 0 */
+    usec_t timeout; /* of every question, 0 = the defaults */
     struct link links[LINKS_MAX];
     unsigned link_count;
     struct uuid incarnation;
     uint64_t last_id;
-    struct message *writer, *reader, *map_reader, *sent_reader;
-    char *body, *map_body; /* that reader and map_reader point into */
+    struct message *writer, *reader, *sent_reader;
+    struct message *map_reader, *map_next; /* the map at hand stays until a new one is read */
+    char *body, *map_body, *map_next_body; /* what the readers point into */
     struct map map;
     bool have_map, asked_coordinator; /* who was asked last */
     char target[64 + ADDRESS_BYTES_MAX];
@@ -110,16 +111,16 @@ load(struct asker *a, const struct invocation *in)
                        a->settings.coordinator_name, a->settings.peers);
         return CTL_FAILED;
     }
-    a->timeout = in->timeout;
     return 0;
 }
 
 int
-asker_open(struct asker **ret, const struct invocation *in)
+asker_open(struct asker **ret, const struct invocation *in, usec_t timeout)
 {
     struct asker *a = calloc(1, sizeof(*a));
     if (!a)
         return CTL_FAILED;
+    a->timeout = timeout;
     int code = load(a, in);
     if (code != 0) {
         asker_free(a);
@@ -129,8 +130,10 @@ asker_open(struct asker **ret, const struct invocation *in)
     a->writer = message_new();
     a->reader = message_new();
     a->map_reader = message_new();
+    a->map_next = message_new();
     a->sent_reader = message_new();
-    int err = a->writer && a->reader && a->map_reader && a->sent_reader ? 0 : -ENOMEM;
+    int err =
+        a->writer && a->reader && a->map_reader && a->map_next && a->sent_reader ? 0 : -ENOMEM;
     if (err == 0)
         err = start_loop(a);
     if (err < 0) {
@@ -165,9 +168,11 @@ asker_free(struct asker *a)
     message_free(a->writer);
     message_free(a->reader);
     message_free(a->map_reader);
+    message_free(a->map_next);
     message_free(a->sent_reader);
     free(a->body);
     free(a->map_body);
+    free(a->map_next_body);
     settings_done(&a->settings);
     identity_wipe(&a->identity);
     free(a);
@@ -182,15 +187,16 @@ asker_interrupted(const struct asker *a)
 }
 
 void
-asker_interrupt(struct asker *a)
+asker_turn(struct asker *a, usec_t wait)
 {
-    a->interrupted = true;
-}
-
-void
-asker_run(struct asker *a, bool block)
-{
-    uv_run(&a->loop, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    if (wait == 0) {
+        uv_run(&a->loop, UV_RUN_NOWAIT);
+        return;
+    }
+    uv_update_time(&a->loop);
+    uv_timer_start(&a->timer, on_timer, (wait + USEC_PER_MSEC - 1) / USEC_PER_MSEC, 0);
+    uv_run(&a->loop, UV_RUN_ONCE);
+    uv_timer_stop(&a->timer);
 }
 
 int
@@ -398,10 +404,15 @@ load_map(struct asker *a, usec_t deadline)
 {
     struct request q = {.kind = MESSAGE_MAP};
     struct reply r;
-    a->have_map = false;
-    int err = ask_coordinator_with(a, &q, deadline, a->map_reader, &a->map_body, &r);
+    int err = ask_coordinator_with(a, &q, deadline, a->map_next, &a->map_next_body, &r);
     if (err < 0)
         return err;
+    struct message *reader = a->map_reader;
+    char *body = a->map_body;
+    a->map_reader = a->map_next;
+    a->map_body = a->map_next_body;
+    a->map_next = reader;
+    a->map_next_body = body;
     a->map = r.map;
     a->have_map = true;
     return 0;
@@ -464,7 +475,8 @@ ask_driver(struct asker *a, struct slice partition, struct request *q, usec_t ti
         err = find_driver(a, partition, &client);
         usec_t now = clock_boot();
         if (err == 0)
-            err = try_once(a, client, q, MIN_OF(deadline - MIN_OF(now, deadline - 1), TRY_MAX),
+            err = try_once(a, client, q,
+                           MIN_OF(deadline - MIN_OF(now, deadline - 1), MAX_OF(timeout, TRY_MAX)),
                            a->reader, &a->body, ret);
         if (err == 0)
             err = judge(a, ret);
@@ -497,7 +509,7 @@ ask_pages(struct asker *a, struct slice partition, const struct question *questi
     memcpy(q.ask.arguments, question->arguments, sizeof(q.ask.arguments));
     for (;;) {
         struct reply r;
-        int err = ask_driver(a, q.ask.partition, &q, 0, &r);
+        int err = ask_driver(a, q.ask.partition, &q, question->timeout, &r);
         if (err == 0)
             err = on_page(arg, q.ask.partition, &r.answer);
         if (err != 0 || r.answer.cursor.bytes == 0)

@@ -23,18 +23,18 @@
 #define ASK_ORDER_TIMEOUT       (20 * USEC_PER_SEC) /* SOURCE waits up to 10 s for the partitions */
 
 struct asker;
-/* Reads the configuration that `in` names. 0 or an exit code, then the fault was printed. */
-int asker_open(struct asker **ret, const struct invocation *in) _must_check_;
+/* Reads the configuration that `in` names. timeout: of every question, 0 = the defaults below. 0 or
+ * an exit code, then the fault was printed. */
+int asker_open(struct asker **ret, const struct invocation *in, usec_t timeout) _must_check_;
 struct asker *
 asker_free(struct asker *a); /* accepts NULL, returns NULL; drops what is unanswered */
 bool asker_interrupted(const struct asker *a);
-void asker_interrupt(struct asker *a);        /* as Ctrl-C does */
-void asker_run(struct asker *a, bool block);  /* one turn of the loop */
-int asker_wait(struct asker *a, usec_t span); /* 0, or -EINTR */
-const char *asker_why(const struct asker *a); /* of the last failure, with who was asked */
+void asker_turn(struct asker *a, usec_t wait); /* what happens within `wait`, 0 = has happened */
+int asker_wait(struct asker *a, usec_t span);  /* 0, or -EINTR */
+const char *asker_why(const struct asker *a);  /* of the last failure, with who was asked */
 const char *asker_config(const struct asker *a);
 
-/* timeout 0: --timeout, else the default. *ret lives until the next ask_coordinator or ask_driver;
+/* timeout 0: that of asker_open. *ret lives until the next ask_coordinator or ask_driver;
  * q's incarnation and id are filled in here. */
 int ask_coordinator(struct asker *a, struct request *q, usec_t timeout,
                     struct reply *ret) _must_check_;
@@ -48,6 +48,7 @@ int ask_driver(struct asker *a, struct slice partition, struct request *q, usec_
 
 struct question {
     const char *name;
+    usec_t timeout; /* of one page, 0 = that of asker_open; longer than TRY_MAX: asked once only */
     unsigned argument_count;
     struct slice arguments[ARGUMENTS_MAX];
 };

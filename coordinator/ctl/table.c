@@ -23,6 +23,7 @@ struct table {
     FILE *out;
     enum table_format format;
     unsigned column_count, at; /* at: column of the next cell */
+    unsigned name_width;       /* TABLE_LIST */
     struct column columns[TABLE_COLUMNS_MAX];
     uint64_t row_count;
     bool flowing; /* widths are settled */
@@ -36,8 +37,10 @@ struct table *
 table_new(FILE *out, enum table_format format)
 {
     struct table *t = calloc(1, sizeof(*t));
-    if (!t)
+    if (!t) {
+        fputs("fleetcast: out of memory\n", stderr);
         return NULL;
+    }
     t->out = out;
     t->format = format;
     return t;
@@ -53,6 +56,7 @@ table_column(struct table *t, const char *name, const char *title, enum table_ki
     for (char *p = c->title; *p && !title; p++)
         *p = *p == '_' ? ' ' : (char) toupper((unsigned char) *p);
     c->kind = kind;
+    t->name_width = MAX_OF(t->name_width, (unsigned) strlen(c->name));
     c->width = (unsigned) parse_utf8_length((struct slice){c->title, strlen(c->title)});
 }
 
@@ -207,6 +211,10 @@ put(struct table *t, const char *shown, json_t *value, struct slice plain)
         else
             keep_cell(t, shown);
         break;
+    case TABLE_LIST:
+        fprintf(t->out, "%s%-*s  %s\n", t->at == 0 && t->row_count > 0 ? "\n" : "",
+                (int) t->name_width, t->columns[t->at].name, shown);
+        break;
     case TABLE_JSON:
         fprintf(t->out, "%s\"%s\":", t->at == 0 ? (t->row_count == 0 ? "[\n{" : ",\n{") : ",",
                 t->columns[t->at].name);
@@ -314,6 +322,14 @@ void
 table_null(struct table *t)
 {
     PUT(t, "-", "", json_null());
+}
+
+struct table *
+table_drop(struct table *t)
+{
+    assert(!t || (t->row_count == 0 && t->at == 0));
+    free(t);
+    return NULL;
 }
 
 /* An empty answer is an answer: "[]", or the header alone. */

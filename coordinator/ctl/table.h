@@ -14,7 +14,12 @@
 #define TABLE_COLUMNS_MAX 32u
 #define TABLE_ROWS_KEPT   1000u
 
-enum table_format { TABLE_TEXT, TABLE_JSON, TABLE_CSV };
+enum table_format {
+    TABLE_TEXT,
+    TABLE_JSON,
+    TABLE_CSV,
+    TABLE_LIST /* for people: a line per cell, for the few rows of `show` */
+};
 
 enum table_kind {
     TABLE_WORDS, /* left */
@@ -23,7 +28,7 @@ enum table_kind {
 };
 
 struct table;
-/* NULL: out of memory. `out` is borrowed. */
+/* NULL: out of memory (and said so). `out` is borrowed. */
 struct table *table_new(FILE *out, enum table_format format);
 /* name: key for programs, with its unit ("oldest_due_seconds"); title: NULL = name in capitals. */
 void table_column(struct table *t, const char *name, const char *title, enum table_kind kind);
@@ -42,6 +47,8 @@ void table_null(struct table *t); /* "-", null, empty */
 
 /* Writes what is left; 0 or -errno of the output. Frees t (accepts NULL). */
 int table_done(struct table *t);
+/* Frees a table that has no row yet, as if it had never been; returns NULL. */
+struct table *table_drop(struct table *t);
 
 /* "1,234,567"; returns buf. */
 const char *table_thousands(char buf[static 32], int64_t value);

@@ -1,0 +1,118 @@
+/* cmd_device.c - device ls, device show DEVICE, locate DEVICE. */
+#include <errno.h>
+#include <string.h>
+
+#include "coordinator/ctl/answer_table.h"
+#include "coordinator/ctl/ask.h"
+#include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/terminal.h"
+#include "shared/parse.h"
+
+/* Columns that fit a screen; programs get all of them. */
+static const char *const device_columns[] = {"device_id",    "name",
+                                             "transport",    "address",
+                                             "residence",    "min_delay_ms",
+                                             "max_delay_ms", "zone",
+                                             "leads",        NULL};
+
+int
+cmd_device_ls(const struct invocation *in)
+{
+    static const struct question question = {.name = "devices"};
+    struct answer_table t = {.out = stdout,
+                             .format = in->format,
+                             .with_partition = true,
+                             .only = in->format == TABLE_TEXT ? device_columns : NULL};
+    struct asker *a = NULL;
+    unsigned silent = 0;
+    int code = asker_open(&a, in, in->timeout);
+    if (code != CTL_DONE)
+        return code;
+    int err = ask_map(a);
+    if (err == 0)
+        err = ask_all_partitions(a, &question, answer_table_page, &t, &silent);
+    int written = answer_table_done(&t);
+    if (err < 0 || written < 0)
+        code = ask_failed(a, err ?: written, "cannot list the devices");
+    else if (silent > 0)
+        code = CTL_DEGRADED;
+    asker_free(a);
+    return code;
+}
+
+static int
+device_of(const struct invocation *in, uint32_t *ret)
+{
+    const char *text = in->operands[0];
+    if (parse_u32(text, strlen(text), 1, DEVICE_ID_MAX, ret) == 0)
+        return CTL_DONE;
+    terminal_fault("\"%s\": a device is a whole number from 1 to 2147483647", text);
+    return CTL_USAGE;
+}
+
+/* Asks the partition in whose range the device lies. 0, -ENOENT (no range, or not in there). */
+static int
+ask_about(struct asker *a, uint32_t device, const char *name, const char *text,
+          struct answer_table *t, char partition[static NAME_BYTES_MAX + 1])
+{
+    struct question question = {.name = name,
+                                .argument_count = 1,
+                                .arguments = {{text, strlen(text)}}};
+    int err = ask_map(a);
+    if (err < 0)
+        return err;
+    const struct map *map = asker_map(a);
+    const struct range *range = rangemap_find(&map->ranges, (int32_t) device);
+    if (!range)
+        return -ENOENT;
+    struct slice p = map->partitions[range->partition].name;
+    snprintf(partition, NAME_BYTES_MAX + 1, "%.*s", (int) p.bytes, p.data);
+    err =
+        ask_pages(a, (struct slice){partition, strlen(partition)}, &question, answer_table_page, t);
+    return err ?: t->row_count > 0 ? err : -ENOENT;
+}
+
+static int
+show(const struct invocation *in, const char *question)
+{
+    struct answer_table t = {.out = stdout,
+                             .format = in->format == TABLE_TEXT ? TABLE_LIST : in->format,
+                             .with_partition = strcmp(question, "device") == 0};
+    char partition[NAME_BYTES_MAX + 1] = "";
+    struct asker *a = NULL;
+    uint32_t device;
+    int code = device_of(in, &device);
+    if (code == CTL_DONE)
+        code = asker_open(&a, in, in->timeout);
+    if (code != CTL_DONE)
+        return code;
+    int err = ask_about(a, device, question, in->operands[0], &t, partition);
+    int written = answer_table_done(&t);
+    err = err ?: written;
+    if (err == -ENOENT && partition[0]) {
+        terminal_fault("device %u: the map says partition %s, but it is not there", device,
+                       partition);
+        terminal_next("import the device again: its range was made, its row was not");
+        code = CTL_DEGRADED;
+    } else if (err == -ENOENT) {
+        terminal_fault("no device %u", device);
+        terminal_next("fleetcast device ls");
+        code = CTL_FAILED;
+    } else if (err < 0) {
+        code = ask_failed(a, err, "cannot ask about device %u", device);
+    }
+    asker_free(a);
+    return code;
+}
+
+int
+cmd_device_show(const struct invocation *in)
+{
+    return show(in, "device");
+}
+
+int
+cmd_locate(const struct invocation *in)
+{
+    return show(in, "locate");
+}

@@ -1,0 +1,299 @@
+/* cmd_watch.c - campaign watch NAME: who sends how fast, what is left, when it ends. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/ctl/ask.h"
+#include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/terminal.h"
+#include "coordinator/ctl/view.h"
+
+#define POLL_EVERY  (1 * USEC_PER_SEC)
+#define POLL_AGAIN  (200 * USEC_PER_MSEC) /* the second look that a finish needs */
+#define LINES_MAX   24u
+#define BAR_WIDTH   40u
+#define RATE_POINTS 6u /* a rate is taken over the last five seconds */
+
+struct point {
+    usec_t at;
+    uint64_t done;
+};
+
+/* One line of the picture: a partition, by its driver's name. */
+struct watch_line {
+    char partition[NAME_BYTES_MAX + 1];
+    struct view_progress progress;
+    struct point points[RATE_POINTS]; /* [0] is the oldest */
+    unsigned point_count;
+};
+
+struct watch {
+    const struct invocation *in;
+    struct asker *asker;
+    struct view *view;
+    struct screen screen;
+    bool draws;
+    unsigned line_count;
+    struct watch_line lines[PARTITIONS_MAX];
+    usec_t started, deadline;
+    uint64_t finished_map; /* the map version under which it was seen finished, 0 = not yet */
+    char trouble[320];     /* why the last look was not complete */
+};
+
+static uint64_t
+done_of(const struct view_progress *p)
+{
+    return p->audience - MIN_OF(p->waiting, p->audience);
+}
+
+static uint64_t
+rate_milli(const struct watch_line *l)
+{
+    if (l->point_count < 2)
+        return 0;
+    const struct point *first = &l->points[0], *last = &l->points[l->point_count - 1];
+    usec_t span = MAX_OF(last->at - first->at, (usec_t) 1);
+    return (last->done - MIN_OF(first->done, last->done)) * 1000 * USEC_PER_SEC / span;
+}
+
+static int
+on_progress(void *arg, struct slice partition, struct view_source *source,
+            const struct view_progress *progress)
+{
+    struct watch *w = arg;
+    struct watch_line *l = NULL;
+    if (strcmp(source->name, w->in->operands[0]) != 0)
+        return 0;
+    for (unsigned i = 0; i < w->line_count && !l; i++)
+        if (strlen(w->lines[i].partition) == partition.bytes &&
+            memcmp(w->lines[i].partition, partition.data, partition.bytes) == 0)
+            l = &w->lines[i];
+    if (!l && w->line_count == PARTITIONS_MAX)
+        return -E2BIG;
+    if (!l) {
+        l = &w->lines[w->line_count++];
+        snprintf(l->partition, sizeof(l->partition), "%.*s", (int) partition.bytes, partition.data);
+    }
+    l->progress = *progress;
+    if (l->point_count == RATE_POINTS)
+        memmove(l->points, l->points + 1, --l->point_count * sizeof(l->points[0]));
+    l->points[l->point_count++] = (struct point){clock_boot(), done_of(progress)};
+    return 0;
+}
+
+/* 0 or -errno; partitions that do not answer are only noted: a watch outlives restarts. */
+static int
+look(struct watch *w)
+{
+    unsigned silent = 0;
+    w->trouble[0] = '\0';
+    int err = view_cluster(w->view, w->asker);
+    if (err == 0)
+        err = view_sources(w->view, w->asker);
+    if (err < 0)
+        return err;
+    for (unsigned i = 0; i < w->view->source_count; i++)
+        w->view->sources[i].total = (struct view_progress){0};
+    for (unsigned i = 0; i < w->view->partition_count; i++) {
+        const char *name = w->view->partitions[i].name;
+        err =
+            view_progress_of(w->view, w->asker, (struct slice){name, strlen(name)}, on_progress, w);
+        if (err == -EINTR || err == -ENOMEM)
+            return err;
+        if (err < 0)
+            snprintf(w->trouble, sizeof(w->trouble), "partition %s: %s", name, asker_why(w->asker));
+        silent += err < 0;
+    }
+    w->view->silent_count = silent;
+    return 0;
+}
+
+/* DETAILS "Campaign finished": every partition has the content, nothing waits, seen twice with one
+ * map. */
+static bool
+is_finished(struct watch *w, const struct view_source *s)
+{
+    const struct view *v = w->view;
+    bool complete = v->silent_count == 0 && v->partition_count > 0 && s->total.waiting == 0 &&
+                    s->state != SOURCE_DRAFT;
+    for (unsigned i = 0; i < v->partition_count && complete; i++)
+        complete = v->partitions[i].reported && v->partitions[i].content_applied >= s->version;
+    bool before = complete && w->finished_map == v->map_version && v->map_version > 0;
+    w->finished_map = complete ? v->map_version : 0;
+    return before;
+}
+
+/* ---- the picture ---- */
+
+static const struct view_partition *
+partition_of(const struct watch *w, const struct watch_line *l)
+{
+    for (unsigned i = 0; i < w->view->partition_count; i++)
+        if (strcmp(w->view->partitions[i].name, l->partition) == 0)
+            return &w->view->partitions[i];
+    return NULL;
+}
+
+static void
+draw_line(const struct watch *w, const struct watch_line *l, FILE *out)
+{
+    const struct view_partition *p = partition_of(w, l);
+    uint64_t done = done_of(&l->progress), audience = l->progress.audience;
+    unsigned filled = audience ? (unsigned) (done * BAR_WIDTH / audience) : BAR_WIDTH;
+    char bar[BAR_WIDTH + 1], a[32], b[32], c[32];
+    for (unsigned i = 0; i < BAR_WIDTH; i++)
+        bar[i] = i < filled ? '#' : '.';
+    bar[BAR_WIDTH] = '\0';
+    fprintf(out, "  %-8s %s  %s/%s   %s/s   in flight %u%s%s\n",
+            p && p->driver[0] ? p->driver : l->partition, bar, table_thousands(a, (int64_t) done),
+            table_thousands(b, (int64_t) audience),
+            table_thousands(c, (int64_t) ((rate_milli(l) + 500) / 1000)), p ? p->in_flight : 0,
+            p && p->reported && strcmp(p->gate, "open") == 0 ? "" : "   ",
+            !p || !p->reported             ? "no report"
+            : strcmp(p->gate, "open") == 0 ? ""
+                                           : p->gate);
+}
+
+static void
+draw_sums(const struct watch *w, const struct view_source *s, FILE *out)
+{
+    const struct view_progress *t = &s->total;
+    struct histogram *lateness = calloc(1, sizeof(*lateness));
+    uint64_t rate = 0;
+    char a[32], b[32], c[32], d[32], span[32] = "-";
+    for (unsigned i = 0; i < w->line_count; i++)
+        rate += rate_milli(&w->lines[i]);
+    for (unsigned i = 0; i < w->view->partition_count && lateness; i++)
+        histogram_merge(lateness, &w->view->partitions[i].lateness);
+    if (rate > 0 && t->waiting > 0)
+        terminal_span(span, t->waiting * 1000 * USEC_PER_SEC / rate);
+    fprintf(out,
+            "  sent %s   waiting %s   unknown %s   failed %s   ETA %s   late p99 %" PRIu64 " ms\n",
+            table_thousands(a, (int64_t) t->sent), table_thousands(b, (int64_t) t->waiting),
+            table_thousands(c, (int64_t) t->unknown), table_thousands(d, (int64_t) t->failed), span,
+            lateness ? histogram_quantile(lateness, 990) / USEC_PER_MSEC : 0);
+    free(lateness);
+}
+
+static void
+draw(struct watch *w, const struct view_source *s)
+{
+    if (!w->draws || screen_begin(&w->screen) < 0)
+        return;
+    FILE *out = w->screen.page;
+    fprintf(out, "%s   %s\n", s->name, view_state_word(s->state));
+    for (unsigned i = 0; i < w->line_count && i < LINES_MAX; i++)
+        draw_line(w, &w->lines[i], out);
+    if (w->line_count > LINES_MAX)
+        fprintf(out, "  ... %u more partitions\n", w->line_count - LINES_MAX);
+    draw_sums(w, s, out);
+    if (w->trouble[0])
+        fprintf(out, "  %s\n", w->trouble);
+    screen_show(&w->screen);
+}
+
+/* ---- the result ---- */
+
+static int
+print_result(const struct watch *w, const struct view_source *s)
+{
+    usec_t spent = clock_boot() - w->started;
+    struct table *t = table_new(stdout, w->in->format == TABLE_TEXT ? TABLE_LIST : w->in->format);
+    if (!t)
+        return -ENOMEM;
+    table_column(t, "name", NULL, TABLE_WORDS);
+    table_column(t, "state", NULL, TABLE_WORDS);
+#define COUNTS(X)                                                                                  \
+    X(audience)                                                                                    \
+    X(sent) X(waiting) X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience)
+#define X(field) table_column(t, #field, NULL, TABLE_COUNT);
+    COUNTS(X)
+#undef X
+    table_column(t, "watched_seconds", NULL, TABLE_NUMBER);
+    table_words(t, "%s", s->name);
+    table_words(t, "%s", view_state_word(s->state));
+#define X(field) table_int(t, (int64_t) s->total.field);
+    COUNTS(X)
+#undef X
+    table_milli(t, (int64_t) (spent / USEC_PER_MSEC), 1);
+    return table_done(t);
+}
+
+static int
+goes_on(const struct watch *w, const char *why)
+{
+    terminal_fault("%s; campaign \"%s\" goes on", why, w->in->operands[0]);
+    terminal_next("fleetcast campaign watch %s%s", w->in->operands[0],
+                  w->in->options[OPTION_UNTIL_FINISHED] ? " --until-finished" : "");
+    return CTL_TIMED_OUT;
+}
+
+static int
+end_watch(const struct watch *w, const struct view_source *s, int code)
+{
+    return s && print_result(w, s) < 0 ? CTL_FAILED : code;
+}
+
+static int
+watch(struct watch *w)
+{
+    const char *name = w->in->operands[0];
+    for (bool first = true;; first = false) {
+        int err = look(w);
+        const struct view_source *s = err == 0 ? view_find_source(w->view, name) : NULL;
+        if (err < 0 && err != -EINTR && first)
+            return ask_failed(w->asker, err, "cannot watch campaign \"%s\"", name);
+        if (err == 0 && !s) {
+            terminal_fault("no campaign \"%s\"", name);
+            terminal_next("fleetcast campaign ls");
+            return CTL_FAILED;
+        }
+        bool until = w->in->options[OPTION_UNTIL_FINISHED] != NULL;
+        if (s && until && s->state == SOURCE_DRAFT) {
+            terminal_fault("campaign \"%s\" was not started", name);
+            terminal_next("fleetcast campaign start %s", name);
+            return CTL_REFUSED;
+        }
+        if (s)
+            draw(w, s);
+        if (s && is_finished(w, s) && until)
+            return end_watch(w, s, CTL_DONE);
+        usec_t pause = until && w->finished_map ? POLL_AGAIN : POLL_EVERY, now = clock_boot();
+        if (err != -EINTR && now < w->deadline)
+            err = asker_wait(w->asker, MIN_OF(pause, w->deadline - now));
+        if (err == -EINTR)
+            return end_watch(w, s, goes_on(w, "no longer watched"));
+        if (clock_boot() >= w->deadline)
+            return end_watch(w, s, goes_on(w, "the time is over"));
+    }
+}
+
+int
+cmd_campaign_watch(const struct invocation *in)
+{
+    if (!in->options[OPTION_UNTIL_FINISHED] && !in->timeout && !terminal_draws()) {
+        terminal_fault("campaign watch draws on a terminal; elsewhere it needs --until-finished or"
+                       " --timeout");
+        return CTL_USAGE;
+    }
+    struct watch *w = calloc(1, sizeof(*w));
+    if (!w) {
+        terminal_fault("out of memory");
+        return CTL_FAILED;
+    }
+    w->in = in;
+    w->draws = terminal_draws() && !in->options[OPTION_PLAIN] && in->format == TABLE_TEXT;
+    w->started = clock_boot();
+    w->deadline = in->timeout ? w->started + in->timeout : USEC_INFINITY;
+    int code = asker_open(&w->asker, in, 0);
+    if (code == CTL_DONE) {
+        w->view = view_new();
+        code = w->view ? watch(w) : CTL_FAILED;
+    }
+    view_free(w->view);
+    asker_free(w->asker);
+    free(w);
+    return code;
+}
