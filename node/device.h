@@ -42,11 +42,13 @@ struct device {
     enum device_state state;
     uint8_t residence, health; /* health: 0 may send */
     bool filling, fill_again;  /* a fill is on its way; it was overtaken */
+    uint8_t transactions;      /* on their way that touch its rows: no fill may start now */
     bool low;                  /* waits for enrol or fill */
     bool audience_open;        /* leads wait behind a cursor */
     uint32_t min_delay_ms, max_delay_ms;
     usec_t gap_ends;   /* BOOTTIME: earliest start of the next send */
     usec_t held_until; /* device throttle or stop; 0 = none */
+    usec_t veto_ends;  /* when the last gate that held it longer than its gap opened */
     struct breaker *url_breaker, *scope_breaker, *account_breaker; /* borrowed, never NULL */
     uint8_t deficit[CLASS_COUNT]; /* turns each class still waits; weights 8:4:1 (device.c) */
     struct entry_list lists[CLASS_COUNT];

@@ -23,6 +23,7 @@ static const char *const reason_names[] = {
     [REASON_PARAMETER] = "parameter",
     [REASON_MEDIA] = "media",
     [REASON_UNKNOWN_CODE] = "unknown_code",
+    [REASON_REFUSED] = "refused",
     [REASON_TIMEOUT] = "timeout",
     [REASON_CONNECTION_LOST] = "connection_lost",
     [REASON_NO_PROVIDER_ID] = "no_provider_id",

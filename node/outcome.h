@@ -35,6 +35,7 @@ enum reason {
     REASON_PARAMETER = 34,
     REASON_MEDIA = 35,
     REASON_UNKNOWN_CODE = 36,
+    REASON_REFUSED = 37, /* this attempt: the row waits again */
     /* unknown (doubt) */
     REASON_TIMEOUT = 41,
     REASON_CONNECTION_LOST = 42,

@@ -33,9 +33,10 @@
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
     " address, url, zone, token "
 
-#define SHOWN_DEVICE                                                                             \
+#define SHOWN_DEVICE                                                                               \
     "d.device_id, d.name, d.transport, d.address, d.residence, d.health, d.min_delay_ms,"          \
-    " d.max_delay_ms, d.zone, d.account, d.scope, d.url, d.next_lead_no, octet_length(d.token) > 0"
+    " d.max_delay_ms, d.zone, d.account, d.scope, d.url, d.next_lead_no, octet_length(d.token) > " \
+    "0"
 #define VERIFY(name, offences)                                                                     \
     "SELECT '" name "'::text, count(*) = 0, count(*), coalesce(min(words), '')::text FROM "        \
     "(" offences ") AS o(words)"
@@ -330,11 +331,11 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " started_version, started_at, not_after, name, filter, devices, item)"
         " SELECT source_id, 1, state, priority, version,"
         " CASE WHEN isfinite(started_at) THEN version ELSE 0 END, started_at, not_after,"
-        " name, filter::jsonb, devices::int4multirange, item"
+        " name, coalesce(item::jsonb -> 'audience' -> 'where', '{}'), devices::int4multirange,"
+        " item"
         " FROM unnest($2::int[], $3::smallint[], $4::smallint[], $5::bigint[], $6::timestamptz[],"
-        " $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[])"
-        " u(source_id, state, priority, version, started_at, not_after, name, filter, devices,"
-        " item)"
+        " $7::timestamptz[], $8::text[], $9::text[], $10::text[])"
+        " u(source_id, state, priority, version, started_at, not_after, name, devices, item)"
         " WHERE" EPOCH_IS_MINE
         "ON CONFLICT (source_id) DO UPDATE SET state = EXCLUDED.state,"
         " priority = EXCLUDED.priority, content_version = EXCLUDED.content_version,"

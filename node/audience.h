@@ -1,0 +1,21 @@
+/*
+ * audience.h - keeps devices' lists filled: enrols behind cursors, reads what waits (DESIGN §7).
+ *
+ * Flow. A device that runs low waits in one of two queues, first for enrolling (as long as leads
+ * wait behind a cursor), then for a fill. One enrol and one fill are on their way at most. Enrol
+ * and sweep share LANE_TICK with the sender; fills have LANE_FILL.
+ */
+#pragma once
+#include "node/partition_inner.h"
+
+int audience_new(struct audience **ret, struct partition *p) _must_check_;
+struct audience *audience_free(struct audience *a);
+usec_t audience_tick(struct audience *a, usec_t now);
+/* The device may be low: looks, and queues it. */
+void audience_look(struct audience *a, struct device *d);
+/* Its rows are not what memory says: forgets them and reads again. */
+void audience_reread(struct audience *a, struct device *d);
+/* All devices: leads may wait (a start, a resume), or rows changed (a pause, a cancel). */
+void audience_reread_all(struct audience *a);
+/* Forgets what waits; transactions on their way end by themselves. */
+void audience_suspend(struct audience *a);

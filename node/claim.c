@@ -1,0 +1,401 @@
+/* Which rows to ask for, what came back, and why the rest did not. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/audience.h"
+#include "node/sender_inner.h"
+#include "shared/log.h"
+#include "shared/secret.h"
+
+#define BREAKER_AGAIN USEC_PER_SEC /* a probe is out: look again so often */
+
+/* ---- choosing ---- */
+
+static bool
+is_skipped(void *arg, int32_t source_id)
+{
+    const struct source *s = book_source(arg, source_id);
+
+    return !s || s->state != SOURCE_ACTIVE || !s->template_->known;
+}
+
+/*
+ * The entry that this device may send at some instant up to `limit`, all gates judged for that
+ * instant; NULL: not so soon, and it got its next turn. *ret_at is the instant. Ends because `at`
+ * only grows.
+ */
+static const struct entry *
+find_entry(struct partition *p, struct device *d, usec_t now, usec_t limit, usec_t *ret_at,
+           enum device_class *ret_class)
+{
+    usec_t at = now;
+
+    for (;;) {
+        struct pace_verdict v = pace_decide(d, true, at);
+        const struct entry *e;
+        int64_t due;
+        usec_t next;
+
+        if (v.gate == GATE_OPEN) {
+            e = device_peek(d, partition_db_now(p, at), is_skipped, p->book, ret_class, &due);
+            if (e) {
+                *ret_at = at;
+                return e;
+            }
+            next = partition_boot_of(p, due);
+            /* The offset may have moved by less than the clocks' grain. */
+            next = MAX_OF(next, at + 1);
+        } else {
+            next = v.opens;
+            if (v.gate == GATE_BREAKER && next == USEC_INFINITY)
+                next = now + BREAKER_AGAIN;
+            if (v.gate != GATE_GAP)
+                d->veto_ends = next;
+        }
+        if (next > limit) {
+            schedule_put(p->devices, d, next);
+            return NULL;
+        }
+        at = next;
+    }
+}
+
+static void
+ask_for(struct sender *s, struct device *d, enum device_class class, const struct entry *e,
+        usec_t now)
+{
+    struct partition *p = s->p;
+    struct slot *slot = slot_take(s);
+    usec_t due = partition_boot_of(p, e->due);
+
+    slot->state = SLOT_ASKED;
+    slot->device = d;
+    slot->device_id = d->device_id;
+    slot->class = class;
+    slot->entry = *e;
+    slot->source = book_source(p->book, e->source_id);
+    slot->epoch = p->epoch;
+    slot->ready = MAX_OF(MAX_OF(due, d->gap_ends), d->veto_ends);
+    slot->breakers[BREAKER_URL] = d->url_breaker;
+    slot->breakers[BREAKER_SCOPE] = d->scope_breaker;
+    slot->breakers[BREAKER_ACCOUNT] = d->account_breaker;
+    for (unsigned i = 0; i < BREAKER_KIND_COUNT; i++)
+        breaker_claimed(slot->breakers[i], now);
+    device_take(d, class, &slot->entry);
+    d->state = DEVICE_CLAIMING;
+    s->parts[PART_CLAIM].slots[s->parts[PART_CLAIM].count++] = slot;
+}
+
+/* Free wire slots that no claimed row of ours waits for. */
+static unsigned
+room(const struct sender *s)
+{
+    unsigned wire = transport_free_slots(s->p->transport);
+    unsigned left = wire > s->ready ? wire - s->ready : 0;
+
+    return MIN_OF(MIN_OF(left, sender_slots_free(s)), CLAIM_BATCH_MAX);
+}
+
+void
+claim_choose(struct sender *s, usec_t now)
+{
+    struct partition *p = s->p;
+    usec_t limit = now + CLAIM_AHEAD;
+    unsigned count = room(s);
+    struct device *d;
+
+    while (s->parts[PART_CLAIM].count < count && (d = schedule_pop(p->devices, limit)) != NULL) {
+        enum device_class class;
+        usec_t at;
+
+        if (d->state != DEVICE_IDLE)
+            continue; /* its send's end looks at it again */
+        const struct entry *e = find_entry(p, d, now, limit, &at, &class);
+        if (e)
+            ask_for(s, d, class, e, at);
+        audience_look(p->audience, d);
+    }
+}
+
+static void
+make_tokens(struct sender *s)
+{
+    struct slot_list *list = &s->parts[PART_CLAIM];
+    int64_t now = partition_db_now(s->p, s->tick_sent);
+
+    secret_random(s->random, list->count * sizeof(s->random[0]));
+    for (unsigned i = 0; i < list->count; i++)
+        list->slots[i]->token = token_uuid(now, s->random[i]);
+}
+
+/* The seven columns that claim and refuse share. */
+static void
+encode_asked(struct sender *s, enum tick_part part)
+{
+    struct slot_list *list = &s->parts[part];
+    struct columns *c = &s->columns;
+    struct db_args *a = &s->args[part];
+    unsigned n = list->count;
+
+    for (unsigned i = 0; i < n; i++) {
+        const struct slot *slot = list->slots[i];
+
+        c->n[i] = slot_index(slot);
+        c->device_id[i] = slot->device_id;
+        c->source_id[i] = slot->entry.source_id;
+        c->lead_no[i] = slot->entry.lead_no;
+        c->step[i] = slot->entry.step;
+        c->attempt[i] = slot->entry.attempt;
+        c->token[i] = slot->token;
+    }
+    db_put_int8(a, (int64_t) s->p->epoch);
+    db_put_int4s(a, c->n, n);
+    db_put_int4s(a, c->device_id, n);
+    db_put_int4s(a, c->source_id, n);
+    db_put_int4s(a, c->lead_no, n);
+    db_put_int2s(a, c->step, n);
+    db_put_int2s(a, c->attempt, n);
+    db_put_uuids(a, c->token, n);
+}
+
+void
+claim_encode(struct sender *s)
+{
+    make_tokens(s);
+    encode_asked(s, PART_CLAIM);
+}
+
+void
+refuse_encode(struct sender *s)
+{
+    encode_asked(s, PART_REFUSE);
+}
+
+/* ---- what came back ---- */
+
+/* A copy that lives as long as the send; false: no room. */
+static bool
+keep(struct slot *slot, const char *text, size_t bytes, struct slice *ret)
+{
+    if (bytes > SLOT_ROOM - slot->room_used)
+        return false;
+    *ret = (struct slice){slot->room + slot->room_used, bytes};
+    memcpy(slot->room + slot->room_used, text, bytes);
+    slot->room_used += bytes;
+    return true;
+}
+
+static enum compose_verdict
+compose_part(struct slot *slot, const struct compose *c, const struct lead_fields *lead,
+             struct slice *ret)
+{
+    char *out = slot->room + slot->room_used;
+    size_t size = CONTENT_TEXT_BYTES_MAX - MIN_OF(slot->room_used, CONTENT_TEXT_BYTES_MAX), bytes;
+    enum compose_verdict v = compose_render(c, lead, out, size, &bytes);
+
+    if (v != COMPOSE_OK)
+        return v;
+    *ret = (struct slice){out, bytes};
+    slot->room_used += bytes;
+    return COMPOSE_OK;
+}
+
+/* Body parameters stand one behind the other with \x1f between: that is also what is hashed. */
+static enum compose_verdict
+compose_parameters(struct slot *slot, const struct template_entry *t,
+                   const struct lead_fields *lead)
+{
+    for (unsigned i = 0; i < t->content.parameter_count; i++) {
+        struct slice separator;
+        enum compose_verdict v;
+
+        if (i > 0 && !keep(slot, "\x1f", 1, &separator))
+            return COMPOSE_TOO_LONG;
+        v = compose_part(slot, t->parameters[i], lead, &slot->parameters[i]);
+        if (v != COMPOSE_OK)
+            return v;
+    }
+    slot->out.parameter_count = t->content.parameter_count;
+    slot->out.parameters = slot->parameters;
+    return COMPOSE_OK;
+}
+
+static enum compose_verdict
+compose_content(struct slot *slot, const struct lead_fields *lead)
+{
+    const struct template_entry *t = slot->source->template_;
+    enum compose_verdict v;
+
+    slot->out.is_template = !t->content.is_text;
+    if (t->content.is_text)
+        v = compose_part(slot, t->text, lead, &slot->out.text);
+    else
+        v = compose_parameters(slot, t, lead);
+    slot->text_hash = compose_hash((struct slice){slot->room, slot->room_used});
+    return v;
+}
+
+/* Everything that the request borrows is copied: device and template may change meanwhile. */
+static bool
+address_it(struct slot *slot)
+{
+    const struct partition *p = slot->sender->p;
+    const struct device *d = slot->device;
+    const struct content_template *t = &slot->source->template_->content;
+    const char *url = *d->base_url ? d->base_url : p->config.base_url;
+    struct token token = {.epoch = slot->epoch, .device_id = d->device_id, .id = slot->token};
+
+    snprintf(token.partition, sizeof(token.partition), "%s", p->config.name);
+    slot->out.gateway = d->gateway;
+    slot->out.version = (struct slice){p->config.version, strlen(p->config.version)};
+    slot->out.token = (struct slice){slot->token_text, token_write(slot->token_text, &token)};
+    slot->out.send_by = slot->send_by;
+    return keep(slot, url, strlen(url), &slot->out.base_url) &&
+           keep(slot, d->address, strlen(d->address), &slot->out.address) &&
+           keep(slot, t->template_name, strlen(t->template_name), &slot->out.template_name) &&
+           keep(slot, t->language, strlen(t->language), &slot->out.language);
+}
+
+static enum compose_verdict
+compose_slot(struct slot *slot, const struct lead_fields *lead)
+{
+    enum compose_verdict v;
+
+    slot->out = (struct outgoing){.phone = lead->phone};
+    slot->room_used = 0;
+    v = compose_content(slot, lead);
+    if (v == COMPOSE_OK && !address_it(slot))
+        return COMPOSE_TOO_LONG;
+    return v;
+}
+
+static void
+make_ready(struct slot *slot, const struct lead_fields *lead, usec_t now)
+{
+    struct sender *s = slot->sender;
+    struct device *d = slot->device;
+    enum compose_verdict v;
+
+    s->p->meter.claimed++;
+    if (!partition_may_claim(s->p)) { /* stopping: it was claimed for nothing */
+        slot_unclaim(slot);
+        settle_not_sent(slot, now);
+        slot_release_device(slot);
+        return;
+    }
+    v = compose_slot(slot, lead);
+    if (v != COMPOSE_OK) {
+        slot_unclaim(slot);
+        settle_skipped(slot, v == COMPOSE_TOO_LONG ? REASON_TEXT_TOO_LONG : REASON_MISSING_VARIABLE,
+                       now);
+        slot_release_device(slot);
+        return;
+    }
+    slot->state = SLOT_READY;
+    d->state = DEVICE_READY;
+    s->ready++;
+    heap_put(&s->starting, &slot->start, MAX_OF(now, slot->ready));
+}
+
+static void
+not_claimed(struct slot *slot)
+{
+    struct sender *s = slot->sender;
+
+    slot_unclaim(slot);
+    slot_release_device(slot);
+    if (!partition_may_claim(s->p)) {
+        slot_give(slot);
+        return;
+    }
+    slot->state = SLOT_REFUSED;
+    TAILQ_INSERT_TAIL(&s->refused, slot, link);
+}
+
+void
+claim_answered(struct sender *s, const struct db_reply *reply)
+{
+    unsigned call = (unsigned) s->calls[PART_CLAIM];
+    struct slot_list *list = &s->parts[PART_CLAIM];
+    usec_t now = clock_boot();
+
+    for (unsigned row = 0; row < db_rows(reply, call); row++) {
+        int64_t n = db_get_int(reply, call, row, 0);
+        const struct lead_fields lead = {.phone = (uint64_t) db_get_int(reply, call, row, 1),
+                                         .name = db_get_text(reply, call, row, 2),
+                                         .attributes = db_get_text(reply, call, row, 3)};
+
+        assert(n >= 0 && n < s->count && s->slots[n].state == SLOT_ASKED && !s->slots[n].confirmed);
+        s->slots[n].confirmed = true;
+        make_ready(&s->slots[n], &lead, now);
+    }
+    for (unsigned i = 0; i < list->count; i++)
+        if (!list->slots[i]->confirmed)
+            not_claimed(list->slots[i]);
+}
+
+void
+claim_undone(struct sender *s)
+{
+    struct slot_list *claims = &s->parts[PART_CLAIM], *refused = &s->parts[PART_REFUSE];
+
+    for (unsigned i = 0; i < claims->count; i++) {
+        struct slot *slot = claims->slots[i];
+
+        slot_unclaim(slot);
+        slot_release_device(slot);
+        slot_rejoin(slot, &slot->entry);
+        slot_give(slot);
+    }
+    for (unsigned i = refused->count; i-- > 0;)
+        TAILQ_INSERT_HEAD(&s->refused, refused->slots[i], link);
+}
+
+/* ---- refusals ---- */
+
+static void
+on_verdict(struct slot *slot, int64_t verdict)
+{
+    struct partition *p = slot->sender->p;
+    struct device *d = slot->device;
+
+    switch (verdict) {
+    case REASON_OPTED_OUT:
+    case REASON_SOURCE_CANCELLED:
+    case REASON_OVER_TTL:
+        p->meter.ended++;
+        if (d->live > 0) {
+            d->live--;
+            p->live--;
+        }
+        break;
+    case REASON_STALE:
+        p->meter.stale++;
+        log_event(LOG_LEVEL_WARNING, "claim.stale", "partition=%s device=%d source=%d lead=%d",
+                  p->config.name, slot->device_id, slot->entry.source_id, slot->entry.lead_no);
+        audience_reread(p->audience, d);
+        break;
+    case REASON_NOT_HERE: audience_reread(p->audience, d); break;
+    case REASON_SOURCE_PAUSED:
+        slot->source->state = SOURCE_PAUSED;
+        slot_rejoin(slot, &slot->entry);
+        break;
+    case REASON_EPOCH: break; /* the same transaction's STORE_EPOCH is judged */
+    default: slot_rejoin(slot, &slot->entry); break;
+    }
+    slot_give(slot);
+}
+
+void
+refuse_answered(struct sender *s, const struct db_reply *reply)
+{
+    unsigned call = (unsigned) s->calls[PART_REFUSE];
+
+    for (unsigned row = 0; row < db_rows(reply, call); row++) {
+        int64_t n = db_get_int(reply, call, row, 0);
+
+        assert(n >= 0 && n < s->count && s->slots[n].state == SLOT_REFUSED);
+        on_verdict(&s->slots[n], db_get_int(reply, call, row, 1));
+    }
+}

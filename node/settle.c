@@ -1,0 +1,403 @@
+/* What an outcome means for its row, its device and its breakers; and its way into the database. */
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "node/apply.h"
+#include "node/audience.h"
+#include "node/sender_inner.h"
+#include "shared/log.h"
+
+#define RETRY_WAIT        (5 * USEC_PER_SEC) /* doubles with each attempt */
+#define UNREACHED_WAIT    USEC_PER_SEC       /* no connection: the breaker does the rest */
+#define THROTTLE_WAIT     (60 * USEC_PER_SEC)
+#define STOP_WAIT         (300 * USEC_PER_SEC) /* then a probe; or the operator changes the device */
+#define PAIR_ATTEMPTS_MAX (ATTEMPTS_MAX - 1)
+
+/* ---- judging ---- */
+
+static void
+set_fact(struct slot *slot, enum goal goal, int state, enum reason reason, usec_t ended)
+{
+    slot->fact = (struct fact){.goal = (int16_t) goal,
+                               .to_step = slot->entry.step,
+                               .to_attempt = slot->entry.attempt,
+                               .state = (int16_t) state,
+                               .reason = (int16_t) reason,
+                               .due = slot->entry.due,
+                               .at = partition_db_now(slot->sender->p, ended)};
+}
+
+void
+settle_not_sent(struct slot *slot, usec_t now)
+{
+    slot->sender->p->meter.not_sent++;
+    set_fact(slot, GOAL_WAITING, 0, REASON_NONE, now);
+    slot_to_fact(slot);
+}
+
+void
+settle_skipped(struct slot *slot, enum reason reason, usec_t now)
+{
+    slot->sender->p->meter.ended++;
+    set_fact(slot, GOAL_ENDED, MESSAGE_SKIPPED, reason, now);
+    slot_to_fact(slot);
+}
+
+/* Waits again, its next attempt at `wait` from the end; the refused attempt has its message row. */
+static void
+wait_again(struct slot *slot, const struct outcome_report *report, usec_t wait, unsigned attempt)
+{
+    set_fact(slot, GOAL_WAITING, MESSAGE_FAILED, report->reason ? report->reason : REASON_REFUSED,
+             report->ended);
+    slot->fact.to_attempt = (int16_t) attempt;
+    slot->fact.due =
+        MAX_OF(slot->fact.due, partition_db_now(slot->sender->p, report->ended + wait));
+}
+
+static void
+retry(struct slot *slot, const struct outcome_report *report)
+{
+    unsigned attempt = (unsigned) slot->entry.attempt + 1;
+    usec_t wait = RETRY_WAIT << slot->entry.attempt;
+
+    if (attempt >= ATTEMPTS_MAX) {
+        set_fact(slot, GOAL_ENDED, MESSAGE_FAILED, REASON_RETRIES, report->ended);
+        return;
+    }
+    wait += rng_between(slot->sender->p->rng, 0, wait / 4);
+    wait_again(slot, report, MAX_OF(wait, report->retry_after), attempt);
+}
+
+/* Only this recipient must wait, 4^attempt s. The attempts give the exponent but end nothing: the
+ * limit is ours, not the recipient's fault. */
+static void
+wait_for_pair(struct slot *slot, const struct outcome_report *report)
+{
+    unsigned attempt = (unsigned) slot->entry.attempt;
+    usec_t wait = USEC_PER_SEC << (2 * MIN_OF(attempt, PAIR_ATTEMPTS_MAX));
+
+    wait_again(slot, report, wait, MIN_OF(attempt + 1, PAIR_ATTEMPTS_MAX));
+}
+
+static void
+unreached(struct slot *slot, const struct outcome_report *report)
+{
+    set_fact(slot, GOAL_WAITING, 0, REASON_NONE, report->ended);
+    if (!report->guarded)
+        slot->fact.due = MAX_OF(slot->fact.due,
+                                partition_db_now(slot->sender->p, report->ended + UNREACHED_WAIT));
+}
+
+static void
+hold_device(struct slot *slot, const struct outcome_report *report, usec_t wait)
+{
+    struct device *d = slot->device;
+
+    d->held_until = MAX_OF(d->held_until, report->ended + MAX_OF(wait, report->retry_after));
+}
+
+static void
+judge_refusal(struct slot *slot, const struct outcome_report *report)
+{
+    slot->sender->p->meter.not_sent++;
+    switch (report->refusal) {
+    case REFUSAL_NONE: unreached(slot, report); return;
+    case REFUSAL_RETRY: retry(slot, report); return;
+    case REFUSAL_PAIR: wait_for_pair(slot, report); return;
+    case REFUSAL_THROTTLE_DEVICE: hold_device(slot, report, THROTTLE_WAIT); break;
+    case REFUSAL_STOP_DEVICE: hold_device(slot, report, STOP_WAIT); break;
+    case REFUSAL_TEMPLATE:
+    case REFUSAL_PARAMETER: apply_pause(slot->sender->p->apply, slot->entry.source_id); break;
+    default: break; /* a breaker holds the scope */
+    }
+    wait_again(slot, report, 0, (unsigned) slot->entry.attempt);
+}
+
+static void
+judge(struct slot *slot, const struct outcome_report *report)
+{
+    struct meter *m = &slot->sender->p->meter;
+
+    switch (report->outcome) {
+    case OUTCOME_SENT:
+        set_fact(slot, GOAL_ENDED, MESSAGE_SENT, REASON_NONE, report->ended);
+        meter_sent(m, report->ended,
+                   report->first_byte > slot->ready ? report->first_byte - slot->ready : 0);
+        return;
+    case OUTCOME_FAILED:
+        set_fact(slot, GOAL_ENDED, MESSAGE_FAILED, report->reason, report->ended);
+        m->failed++;
+        return;
+    case OUTCOME_UNKNOWN:
+        set_fact(slot, GOAL_UNKNOWN, MESSAGE_UNKNOWN, report->reason, report->ended);
+        m->unknown++;
+        return;
+    case OUTCOME_NOT_SENT: judge_refusal(slot, report); return;
+    }
+}
+
+/* ---- breakers ---- */
+
+struct news {
+    enum breaker_news url, scope, account;
+    usec_t wait; /* of a hold */
+};
+
+static struct news
+news_of(const struct outcome_report *r)
+{
+    struct news n = {BREAKER_GOOD, BREAKER_GOOD, BREAKER_GOOD, 0};
+
+    if (r->outcome == OUTCOME_UNKNOWN)
+        return (struct news){BREAKER_DOUBT, BREAKER_DOUBT, BREAKER_DOUBT, 0};
+    if (r->outcome != OUTCOME_NOT_SENT)
+        return n;
+    switch (r->refusal) {
+    case REFUSAL_THROTTLE_SCOPE:
+        n.scope = BREAKER_HOLD;
+        n.wait = THROTTLE_WAIT;
+        break;
+    case REFUSAL_STOP_SCOPE:
+        n.scope = BREAKER_HOLD;
+        n.wait = STOP_WAIT;
+        break;
+    case REFUSAL_THROTTLE_ACCOUNT:
+        n.account = BREAKER_HOLD;
+        n.wait = THROTTLE_WAIT;
+        break;
+    case REFUSAL_STOP_ACCOUNT:
+        n.account = BREAKER_HOLD;
+        n.wait = STOP_WAIT;
+        break;
+    default: break;
+    }
+    if (r->retry_after > 0 && n.wait == THROTTLE_WAIT)
+        n.wait = r->retry_after;
+    return n;
+}
+
+static void
+tell_breakers(struct slot *slot, const struct outcome_report *r)
+{
+    struct rng *rng = slot->sender->p->rng;
+    struct news n = news_of(r);
+
+    if (r->outcome == OUTCOME_NOT_SENT && r->refusal == REFUSAL_NONE) {
+        /* It never reached the wire: only the way to the server can be at fault. */
+        if (r->guarded)
+            breaker_unclaimed(slot->breakers[BREAKER_URL]);
+        else
+            breaker_ended(slot->breakers[BREAKER_URL], BREAKER_DOUBT, r->ended, 0, rng);
+        breaker_unclaimed(slot->breakers[BREAKER_SCOPE]);
+        breaker_unclaimed(slot->breakers[BREAKER_ACCOUNT]);
+        return;
+    }
+    breaker_ended(slot->breakers[BREAKER_URL], n.url, r->ended, r->ended + n.wait, rng);
+    breaker_ended(slot->breakers[BREAKER_SCOPE], n.scope, r->ended, r->ended + n.wait, rng);
+    breaker_ended(slot->breakers[BREAKER_ACCOUNT], n.account, r->ended, r->ended + n.wait, rng);
+}
+
+void
+settle_report(struct slot *slot, const struct outcome_report *report)
+{
+    struct device *d = slot->device;
+
+    slot->provider_id_bytes = (uint8_t) MIN_OF(report->provider_id.bytes, PROVIDER_ID_BYTES_MAX);
+    if (slot->provider_id_bytes > 0)
+        memcpy(slot->provider_id, report->provider_id.data, slot->provider_id_bytes);
+    judge(slot, report);
+    tell_breakers(slot, report);
+    /* The gap counts from the end of what reached the wire. */
+    if (report->calls > 0 && !report->guarded)
+        d->gap_ends = MAX_OF(d->gap_ends, report->ended + pace_gap(d, slot->sender->p->rng));
+    slot_to_fact(slot);
+    slot_release_device(slot);
+}
+
+/* ---- into the database ---- */
+
+void
+settle_choose(struct sender *s)
+{
+    struct slot *slot;
+
+    for (unsigned n = 0; n < s->fact_limit && (slot = TAILQ_FIRST(&s->facts)) != NULL; n++) {
+        enum tick_part part = slot->evidence                  ? PART_EVIDENCE
+                              : slot->fact.goal == GOAL_ENDED ? PART_FINISH
+                                                              : PART_ADVANCE;
+        struct slot_list *list = &s->parts[part];
+
+        TAILQ_REMOVE(&s->facts, slot, link);
+        list->slots[list->count++] = slot;
+    }
+}
+
+static void
+gather(struct columns *c, unsigned i, const struct slot *slot)
+{
+    c->n[i] = slot_index(slot);
+    c->device_id[i] = slot->device_id;
+    c->source_id[i] = slot->entry.source_id;
+    c->lead_no[i] = slot->entry.lead_no;
+    c->token[i] = slot->token;
+    c->goal[i] = slot->fact.goal;
+    c->to_step[i] = slot->fact.to_step;
+    c->to_attempt[i] = slot->fact.to_attempt;
+    c->due[i] = slot->fact.due;
+    c->state[i] = slot->fact.state;
+    c->reason[i] = slot->fact.reason;
+    c->provider_id[i] =
+        (struct slice){slot->provider_id, slot->bare ? 0u : slot->provider_id_bytes};
+    c->at[i] = slot->fact.at;
+    c->claimed_at[i] = token_uuid_time(&slot->token);
+    c->step[i] = slot->entry.step;
+    c->attempt[i] = slot->entry.attempt;
+    c->text_hash[i] = (int64_t) slot->text_hash;
+    c->epoch[i] = (int64_t) slot->epoch;
+}
+
+/* In the order of FACTS in store.c. */
+void
+settle_encode(struct sender *s, enum tick_part part)
+{
+    struct slot_list *list = &s->parts[part];
+    struct columns *c = &s->columns;
+    struct db_args *a = &s->args[part];
+    unsigned n = list->count;
+
+    for (unsigned i = 0; i < n; i++)
+        gather(c, i, list->slots[i]);
+    db_put_int4s(a, c->n, n);
+    db_put_int4s(a, c->device_id, n);
+    db_put_int4s(a, c->source_id, n);
+    db_put_int4s(a, c->lead_no, n);
+    db_put_uuids(a, c->token, n);
+    db_put_int2s(a, c->goal, n);
+    db_put_int2s(a, c->to_step, n);
+    db_put_int2s(a, c->to_attempt, n);
+    db_put_times(a, c->due, n);
+    db_put_int2s(a, c->state, n);
+    db_put_int2s(a, c->reason, n);
+    db_put_texts(a, c->provider_id, n);
+    db_put_times(a, c->at, n);
+    db_put_times(a, c->claimed_at, n);
+    db_put_int2s(a, c->step, n);
+    db_put_int2s(a, c->attempt, n);
+    db_put_int8s(a, c->text_hash, n);
+    db_put_int8s(a, c->epoch, n);
+}
+
+/* The row is as the fact says: memory follows. */
+static void
+confirmed(struct slot *slot)
+{
+    struct device *d = slot->device;
+    struct entry again = {.due = slot->fact.due,
+                          .source_id = slot->entry.source_id,
+                          .lead_no = slot->entry.lead_no,
+                          .step = slot->fact.to_step,
+                          .attempt = slot->fact.to_attempt};
+
+    if (slot->fact.goal == GOAL_WAITING)
+        slot_rejoin(slot, &again);
+    else if (d && d->live > 0) {
+        d->live--;
+        slot->sender->p->live--;
+    }
+    slot_give(slot);
+}
+
+/*
+ * No row was claimed with that token. A sent or failed one may stand as unknown since another take
+ * (or our own): that is asked next. Else nothing is to be done: the claim never committed, or the
+ * fact is recorded already, by the transaction that was lost.
+ */
+static void
+unmatched(struct slot *slot)
+{
+    struct partition *p = slot->sender->p;
+    bool told = slot->fact.state == MESSAGE_SENT || slot->fact.state == MESSAGE_FAILED;
+
+    if (!slot->evidence && told && slot->fact.goal == GOAL_ENDED) {
+        slot->evidence = true;
+        slot_to_fact(slot);
+        return;
+    }
+    if (!slot->retold && told)
+        log_event(LOG_LEVEL_WARNING, "fact.unmatched",
+                  "partition=%s device=%d source=%d lead=%d state=%s", p->config.name,
+                  slot->device_id, slot->entry.source_id, slot->entry.lead_no,
+                  message_state_name(slot->fact.state));
+    slot_give(slot);
+}
+
+void
+settle_answered(struct sender *s, enum tick_part part, const struct db_reply *reply)
+{
+    unsigned call = (unsigned) s->calls[part];
+    struct slot_list *list = &s->parts[part];
+
+    for (unsigned row = 0; row < db_rows(reply, call); row++) {
+        int64_t n = db_get_int(reply, call, row, 0);
+
+        assert(n >= 0 && n < s->count && s->slots[n].state == SLOT_FACT);
+        s->slots[n].confirmed = true;
+    }
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->slots[i]->confirmed)
+            confirmed(list->slots[i]);
+        else
+            unmatched(list->slots[i]);
+}
+
+void
+settle_again(struct sender *s, bool lost)
+{
+    for (enum tick_part part = PART_ADVANCE; part <= PART_EVIDENCE; part++) {
+        struct slot_list *list = &s->parts[part];
+
+        for (unsigned i = list->count; i-- > 0;) {
+            list->slots[i]->retold |= lost;
+            TAILQ_INSERT_HEAD(&s->facts, list->slots[i], link);
+        }
+    }
+}
+
+/* The last resort for a row that the database does not take even bare: it stays claimed, and the
+ * next take makes it unknown. */
+static void
+drop_poison(struct slot *slot)
+{
+    struct partition *p = slot->sender->p;
+
+    log_event(LOG_LEVEL_ERROR, "fact.poison", "partition=%s device=%d source=%d lead=%d state=%s",
+              p->config.name, slot->device_id, slot->entry.source_id, slot->entry.lead_no,
+              message_state_name(slot->fact.state));
+    p->settled_epoch = 0;
+    slot_give(slot);
+}
+
+void
+settle_halve(struct sender *s)
+{
+    struct slot *last = NULL;
+    unsigned count = 0;
+
+    for (enum tick_part part = PART_ADVANCE; part <= PART_EVIDENCE; part++)
+        for (unsigned i = 0; i < s->parts[part].count; i++, count++)
+            last = s->parts[part].slots[i];
+    assert(last);
+    if (count > 1) {
+        s->fact_limit = count / 2;
+        settle_again(s, false);
+        return;
+    }
+    s->p->meter.poison++;
+    if (last->bare) {
+        drop_poison(last);
+        return;
+    }
+    last->bare = true;
+    settle_again(s, false);
+}
