@@ -117,7 +117,7 @@ is_name(struct slice s)
 static bool
 is_text(struct slice s, const char *text)
 {
-    return s.bytes == strlen(text) && memcmp(s.data, text, s.bytes) == 0;
+    return s.bytes == strlen(text) && (s.bytes == 0 || memcmp(s.data, text, s.bytes) == 0);
 }
 
 static bool
