@@ -186,8 +186,10 @@ static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *per_socket)
 {
     struct transport *t = arg;
+    struct slot *slot = NULL;
 
-    return sockets_watch(t->sockets, fd, what);
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &slot);
+    return sockets_watch(t->sockets, fd, what, slot && slot->calls > 0);
 }
 
 /* ---- driving libcurl ---- */
@@ -482,8 +484,9 @@ prepare(struct transport *t, uv_loop_t *loop, const struct transport_config *con
     t->slot_count = config->slots;
     t->queue_end = &t->queue;
     t->slots = calloc(config->slots, sizeof *t->slots);
-    /* Twice: a closed one is ours until the loop has let go of it, and a look-up has one too. */
-    t->sockets = sockets_new(loop, 2 * (config->slots + IDLE_CONNECTIONS), on_ready, t);
+    /* A name has two addresses and a look-up a socket of its own; a closed one counts until the
+     * loop has let go of it. */
+    t->sockets = sockets_new(loop, 4 * (config->slots + IDLE_CONNECTIONS), on_ready, t);
     if (!t->slots || !t->sockets)
         return -ENOMEM;
     r = multi_init(t);

@@ -1,7 +1,6 @@
 /* Opens, watches and closes the sockets of libcurl on the loop. */
 #include "node/transport_sockets.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
@@ -16,8 +15,7 @@ struct watched {
     struct sockets *owner;
     struct watched *next; /* free list */
     int fd;
-    int events;   /* what libcurl wants now, 0 = nothing */
-    bool foreign; /* not opened by us: the resolver's; gone as soon as it is not watched */
+    int events; /* what libcurl wants now, 0 = nothing */
 };
 
 struct sockets {
@@ -60,24 +58,6 @@ sockets_free(struct sockets *s)
     return NULL;
 }
 
-/* NULL: no room, or the loop cannot poll it. */
-static struct watched *
-adopt(struct sockets *s, int fd, bool foreign)
-{
-    struct watched *w = s->free;
-
-    if (!w || fd >= DESCRIPTORS_MAX || uv_poll_init(s->loop, &w->poll, fd) < 0)
-        return NULL;
-    assert(!s->by_fd[fd]);
-    s->free = w->next;
-    w->poll.data = w;
-    w->fd = fd;
-    w->events = 0;
-    w->foreign = foreign;
-    s->by_fd[fd] = w;
-    return w;
-}
-
 static void
 on_closed(uv_handle_t *handle)
 {
@@ -94,6 +74,26 @@ let_go(struct watched *w)
     w->owner->by_fd[w->fd] = NULL;
     w->events = 0;
     uv_close((uv_handle_t *) &w->poll, on_closed);
+}
+
+/* NULL: no room, or the loop cannot poll it. */
+static struct watched *
+adopt(struct sockets *s, int fd)
+{
+    struct watched *w = s->free;
+
+    if (fd >= DESCRIPTORS_MAX)
+        return NULL;
+    if (s->by_fd[fd])
+        let_go(s->by_fd[fd]); /* closed behind our back, and the number came again */
+    if (!w || uv_poll_init(s->loop, &w->poll, fd) < 0)
+        return NULL;
+    s->free = w->next;
+    w->poll.data = w;
+    w->fd = fd;
+    w->events = 0;
+    s->by_fd[fd] = w;
+    return w;
 }
 
 static void
@@ -117,21 +117,20 @@ on_poll(uv_poll_t *poll, int status, int events)
 }
 
 int
-sockets_watch(struct sockets *s, int fd, int what)
+sockets_watch(struct sockets *s, int fd, int what, bool keep)
 {
     struct watched *w = fd < DESCRIPTORS_MAX ? s->by_fd[fd] : NULL;
 
     if (what == CURL_POLL_REMOVE) {
-        if (w && w->foreign)
-            let_go(w);
-        else if (w) {
+        if (w && keep) {
             w->events = 0;
             uv_poll_stop(&w->poll);
-        }
+        } else if (w)
+            let_go(w);
         return 0;
     }
     if (!w)
-        w = adopt(s, fd, true);
+        w = adopt(s, fd);
     if (!w)
         return -1;
     w->events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
@@ -145,7 +144,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    if (adopt(arg, fd, false))
+    if (adopt(arg, fd))
         return fd;
     close(fd);
     return CURL_SOCKET_BAD;

@@ -20,5 +20,8 @@ struct sockets *sockets_new(uv_loop_t *loop, unsigned count_max, sockets_ready_f
 struct sockets *sockets_free(struct sockets *s); /* after the loop closed its handles */
 /* The connections of `easy` will use our sockets. */
 int sockets_attach(struct sockets *s, CURL *easy) _must_check_;
-/* What CURLMOPT_SOCKETFUNCTION asks for: 0, or -1 when the loop cannot watch it. */
-int sockets_watch(struct sockets *s, int fd, int what);
+/* What CURLMOPT_SOCKETFUNCTION asks for: 0, or -1 when the loop cannot watch it. `keep`: a socket
+ * that is no longer watched stays known, for its connection will be used again. Without it nothing
+ * of the descriptor is kept, because libcurl 7.88 closes a connection that never came up (and the
+ * resolver's own sockets) without asking us. */
+int sockets_watch(struct sockets *s, int fd, int what, bool keep);
