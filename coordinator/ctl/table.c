@@ -119,21 +119,19 @@ table_csv_field(FILE *out, struct slice text, char delimiter)
 const char *
 table_printable(char *buf, size_t size, struct slice text)
 {
-    size_t n = 0;
     bool valid = parse_utf8_valid(text);
-    for (size_t i = 0; i < text.bytes && n + 5 < size; i++) {
-        unsigned char c = (unsigned char) text.data[i];
-        buf[n++] = c < 0x20 || c == 0x7f ? ' ' : c >= 0x80 && !valid ? '?' : (char) c;
-    }
-    if (n < text.bytes) {
-        while (n > 0 && ((unsigned char) buf[n - 1] & 0xc0) == 0x80)
+    size_t n = text.bytes;
+    if (n >= size) {
+        assert(size > 4);
+        n = size - 4;
+        while (n > 0 && ((unsigned char) text.data[n] & 0xc0) == 0x80)
             n--; /* never half a character */
-        if (n > 0 && (unsigned char) buf[n - 1] >= 0xc0)
-            n--;
-        memcpy(buf + n, "...", 3);
-        n += 3;
     }
-    buf[n] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char) text.data[i];
+        buf[i] = c < 0x20 || c == 0x7f ? ' ' : c >= 0x80 && !valid ? '?' : (char) c;
+    }
+    snprintf(buf + n, size - n, "%s", n < text.bytes ? "..." : "");
     return buf;
 }
 
