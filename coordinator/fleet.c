@@ -480,13 +480,13 @@ fleet_ranges_saved(struct fleet *f, struct rangemap *map, uint64_t map_version)
 }
 
 static int
-judge_image(const struct fleet *f, const struct fleet_image *image)
+judge_image(struct fleet *f, const struct fleet_image *image)
 {
     unsigned nodes = f->node_count, partitions = f->partition_count;
     for (unsigned i = 0; i < image->node_count; i++)
-        nodes += !find_node((struct fleet *) f, slice_of(image->nodes[i].name));
+        nodes += !find_node(f, slice_of(image->nodes[i].name));
     for (unsigned i = 0; i < image->partition_count; i++)
-        partitions += !find_partition((struct fleet *) f, slice_of(image->partitions[i].name));
+        partitions += !find_partition(f, slice_of(image->partitions[i].name));
     if (nodes > NODES_MAX || partitions > PARTITIONS_MAX)
         return -E2BIG;
     uint32_t at;

@@ -84,7 +84,7 @@ count_asked(const struct run *runs, uint32_t run_count)
 }
 
 static bool
-gets(const struct place_partition *p)
+takes_new(const struct place_partition *p)
 {
     return p->open && p->weight > 0;
 }
@@ -107,7 +107,7 @@ fill_level(const struct place_partition *p, uint32_t partition_count, uint64_t c
            bool in[static PARTITIONS_MAX], __uint128_t *ret_devices, uint64_t *ret_weight)
 {
     for (uint32_t i = 0; i < partition_count; i++)
-        in[i] = gets(&p[i]);
+        in[i] = takes_new(&p[i]);
     for (bool left = true; left;) {
         left = false;
         *ret_devices = count;
@@ -191,7 +191,7 @@ static bool
 somebody_gets(const struct place_partition *partitions, uint32_t partition_count)
 {
     for (uint32_t i = 0; i < partition_count; i++) {
-        if (gets(&partitions[i]))
+        if (takes_new(&partitions[i]))
             return true;
     }
     return false;

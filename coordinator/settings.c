@@ -1,5 +1,5 @@
 /* The coordinator's configuration file, and whether what it names fits together. */
-#include "coordinator/coordinator.h"
+#include "coordinator/settings.h"
 
 #include <errno.h>
 #include <string.h>
