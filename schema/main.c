@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/limits.h"
 #include "shared/base.h"
 
 #define FILE_BYTES_MAX (1024u * 1024u)
@@ -369,15 +368,6 @@ migrate(struct run *run)
 
 /* ---- the command line ---- */
 
-static bool
-is_partition_name(const char *name)
-{
-    size_t bytes = strlen(name);
-
-    return bytes > 0 && bytes <= NAME_BYTES_MAX &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == bytes;
-}
-
 static int
 parse_arguments(struct run *run, int argc, char **argv)
 {
@@ -405,8 +395,6 @@ parse_arguments(struct run *run, int argc, char **argv)
         run->kind = "partition";
         run->name = argv[optind + 1];
     }
-    if (run->kind && *run->kind == 'p' && !is_partition_name(run->name))
-        return EXIT_USAGE;
     return run->kind && run->dsn ? EXIT_DONE : EXIT_USAGE;
 }
 
