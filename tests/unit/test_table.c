@@ -182,7 +182,9 @@ START_TEST(what_would_break_a_screen_does_not)
     ck_assert_str_eq(table_printable(buf, sizeof(buf), s("bad\xff")), "bad?");
     /* cut between characters, never inside one */
     ck_assert_str_eq(table_printable(buf, sizeof(buf), s("abcdef\xc3\xa4\xc3\xa4\xc3\xa4")),
-                     "abcdef...");
+                     "abcdef\xc3\xa4...");
+    ck_assert_str_eq(table_printable(buf, sizeof(buf), s("abcdefg\xc3\xa4\xc3\xa4\xc3\xa4")),
+                     "abcdefg...");
     ck_assert_str_eq(table_printable(buf, sizeof(buf), s("")), "");
 }
 END_TEST
