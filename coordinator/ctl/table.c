@@ -159,10 +159,9 @@ static void
 start_flowing(struct table *t)
 {
     t->flowing = true;
-    if (t->column_count == 0)
-        return;
     unsigned column = 0;
-    for (const char *p = t->arena; p < t->arena + t->arena_used; p += strlen(p) + 1) {
+    for (size_t at = 0; at < t->arena_used; at += strlen(t->arena + at) + 1) {
+        const char *p = t->arena + at;
         struct column *c = &t->columns[column];
         unsigned length = (unsigned) parse_utf8_length((struct slice){p, strlen(p)});
         c->width = MAX_OF(c->width, length);
@@ -171,8 +170,8 @@ start_flowing(struct table *t)
     for (unsigned i = 0; i < t->column_count; i++)
         write_cell(t, i, t->columns[i].title);
     column = 0;
-    for (const char *p = t->arena; p < t->arena + t->arena_used; p += strlen(p) + 1) {
-        write_cell(t, column, p);
+    for (size_t at = 0; at < t->arena_used; at += strlen(t->arena + at) + 1) {
+        write_cell(t, column, t->arena + at);
         column = (column + 1) % t->column_count;
     }
     t->arena_used = 0;
