@@ -370,6 +370,473 @@ START_TEST(a_campaign_is_sent_once_and_in_pace)
 }
 END_TEST
 
+/* ---- doubts, refusals, endings ---- */
+
+static bool
+some_in_flight(struct rig *r)
+{
+    return wire_count >= 300 && r->transport.in_flight >= 5;
+}
+
+START_TEST(after_a_kill_nothing_is_sent_twice_and_nothing_is_lost)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(some_in_flight, 20000);
+    kill_driver();
+    int64_t open = pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1");
+    usec_t killed = clock_boot();
+
+    ck_assert_int_gt(open, 0);
+    start_as("n1");
+    run_until(is_open, 10000);
+    ck_assert_msg(clock_boot() - killed >= timing.quarantine, "no quarantine");
+    ck_assert_uint_eq(2, partition_epoch(rig.p));
+    run_until(all_done, 20000);
+    ck_assert_int_eq(open, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    ck_assert_int_eq(open, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE state = 3 AND"
+                                                " reason = 46 AND epoch = 1"));
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent + unknown FROM progress"));
+    unsigned left = check_once();
+    ck_assert_uint_le(left, 1000);
+    ck_assert_uint_ge(left, 1000 - open);
+    check_pace(20 * USEC_PER_MSEC);
+    fixture_sums();
+}
+END_TEST
+
+static unsigned ends_wanted;
+static bool
+all_done_while_backends_end(struct rig *r)
+{
+    static unsigned ended_at;
+
+    /* The backend of the tick lane, in the middle of the work, again and again. */
+    if (ends_wanted > 0 && is_open(r) && wire_count >= ended_at + 150) {
+        ended_at = wire_count;
+        ends_wanted--;
+        pgtemp_do(db_admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                            " WHERE application_name = 'fleetcast-node/n1/tick'");
+    }
+    return all_done(r);
+}
+
+START_TEST(a_tick_backend_that_ends_costs_no_doubt)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    ends_wanted = 4;
+    run_until(all_done_while_backends_end, 30000);
+    ck_assert_uint_eq(0, ends_wanted);
+    ck_assert_uint_ge(partition_epoch(rig.p), 5);
+    /* This process knows of each claim whether it was sent. */
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_uint_eq(1000, check_once());
+    check_pace(20 * USEC_PER_MSEC);
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT count(DISTINCT token) FROM message"));
+    fixture_sums();
+}
+END_TEST
+
+static bool
+all_done_while_postgres_crashes(struct rig *r)
+{
+    static bool crashed;
+
+    if (!crashed && wire_count >= 300) {
+        crashed = true;
+        PQfinish(db_admin);
+        pgtemp_crash(pg);
+        pgtemp_run(pg);
+        db_admin = pgtemp_open(pg, PARTITION, NULL);
+    }
+    return all_done(r);
+}
+
+START_TEST(a_crash_of_postgres_costs_no_doubt)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(all_done_while_postgres_crashes, 40000);
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_uint_eq(1000, check_once());
+    check_pace(20 * USEC_PER_MSEC);
+    fixture_sums();
+}
+END_TEST
+
+static bool
+is_fenced(struct rig *r)
+{
+    return partition_state_of(r->p) == PARTITION_FENCED;
+}
+
+static bool
+is_fenced_and_quiet(struct rig *r)
+{
+    return is_fenced(r) && r->transport.in_flight == 0 &&
+           pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1") == 0;
+}
+
+START_TEST(a_higher_epoch_fences_and_facts_are_still_recorded)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    rig.transport.latency_ms = 100;
+    start_as("n1");
+    run_until(some_in_flight, 20000);
+    pgtemp_do(db_admin,
+              "BEGIN; SELECT pg_advisory_xact_lock(fleetcast_lock()); UPDATE owner SET"
+              " epoch = epoch + 1, driver = 'n2', incarnation = gen_random_uuid(); COMMIT");
+    usec_t taken = clock_boot();
+    run_until(is_fenced_and_quiet, 10000);
+    ck_assert_int_eq(0, rig.exit_code);
+    ck_assert_ptr_nonnull(strstr(partition_reason(rig.p), "driven by n2"));
+    /* What was claimed before may start within its window, nothing later. */
+    for (unsigned i = 0; i < wire_count; i++)
+        ck_assert_uint_lt(wire_log[i].started, taken + timing.send_window);
+    ck_assert_int_eq(check_once(), pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
+static bool
+has_exit_code(struct rig *r)
+{
+    return r->exit_code != 0;
+}
+
+START_TEST(a_clone_ends_with_78)
+{
+    fixture_devices(5, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(is_open, 5000);
+    pgtemp_do(db_admin, "UPDATE owner SET epoch = epoch + 1, incarnation = gen_random_uuid()");
+    run_until(has_exit_code, 10000);
+    ck_assert_int_eq(78, rig.exit_code);
+}
+END_TEST
+
+static bool
+is_stopped(struct rig *r)
+{
+    return partition_state_of(r->p) == PARTITION_STOPPED;
+}
+
+START_TEST(a_drain_leaves_nothing_open_and_the_next_start_does_not_wait)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(some_in_flight, 20000);
+    partition_drain(rig.p);
+    run_until(is_stopped, 10000);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state <> 0"));
+    ck_assert_str_eq("t", pgtemp_text(db_admin, "SELECT clean FROM owner"));
+    fixture_sums();
+    kill_driver();
+    start_as("n1");
+    usec_t started = clock_boot();
+    run_until(is_open, 5000);
+    ck_assert_uint_lt(clock_boot() - started, timing.quarantine);
+    ck_assert_str_eq("f", pgtemp_text(db_admin, "SELECT clean FROM owner"));
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(1000, check_once());
+    check_pace(20 * USEC_PER_MSEC);
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+}
+END_TEST
+
+/* One lead each: 1 retry, 2 fails, 3 doubt, 4 throttled once, 5 pair, 6 retried for ever. */
+static void
+mixed(const struct sent *r, unsigned nth, struct outcome_report *ret)
+{
+    static unsigned seen[7];
+    int32_t d = r->device_id;
+    bool first = d < 7 && seen[d]++ == 0;
+
+    if (d > 6)
+        return;
+    ret->provider_id = (struct slice){0};
+    if ((d == 1 && first) || d == 6)
+        *ret = (struct outcome_report){.outcome = OUTCOME_NOT_SENT,
+                                       .refusal = REFUSAL_RETRY,
+                                       .retry_after = 1000};
+    else if (d == 2)
+        *ret = (struct outcome_report){.outcome = OUTCOME_FAILED, .reason = REASON_RECIPIENT};
+    else if (d == 3)
+        *ret = (struct outcome_report){.outcome = OUTCOME_UNKNOWN, .reason = REASON_TIMEOUT};
+    else if (d == 4 && first)
+        *ret = (struct outcome_report){.outcome = OUTCOME_NOT_SENT,
+                                       .refusal = REFUSAL_THROTTLE_SCOPE,
+                                       .retry_after = 300 * USEC_PER_MSEC};
+    else if (d == 5 && first)
+        *ret = (struct outcome_report){.outcome = OUTCOME_NOT_SENT, .refusal = REFUSAL_PAIR};
+}
+
+static bool
+two_wait(struct rig *r)
+{
+    return pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 0 AND attempt > 0"
+                                " AND due_at > now()") >= 2 &&
+           pgtemp_int(db_admin, "SELECT sent + failed + unknown FROM progress") >= 6;
+}
+
+START_TEST(every_outcome_finds_its_place)
+{
+    fixture_devices(8, 1, 20, 40);
+    fixture_campaign();
+    pgtemp_do(db_admin, "UPDATE device SET scope = 's' || device_id");
+    rig.transport.script = mixed;
+    start_as("n1");
+    run_until(two_wait, 10000);
+    /* 1 and 6 wait 5 s for their next attempt; 4 and 5 came through at the second try. */
+    ck_assert_int_eq(4, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT failed FROM progress"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE device_id = 3 AND"
+                                             " state = 3 AND reason = 41"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE device_id = 3"
+                                             " AND state = 2"));
+    ck_assert_str_eq("0,0", pgtemp_text(db_admin, "SELECT string_agg(attempt::text, ',') FROM"
+                                                  " message WHERE device_id = 4"));
+    ck_assert_str_eq("0,1", pgtemp_text(db_admin, "SELECT string_agg(attempt::text, ',' ORDER BY"
+                                                  " claimed_at) FROM message WHERE device_id = 5"));
+    fixture_sums();
+}
+END_TEST
+
+static bool
+two_ended(struct rig *r)
+{
+    return pgtemp_int(db_admin, "SELECT sent + failed FROM progress") == 2;
+}
+
+static void
+always_retry(const struct sent *r, unsigned nth, struct outcome_report *ret)
+{
+    if (r->device_id == 1)
+        *ret = (struct outcome_report){.outcome = OUTCOME_NOT_SENT, .refusal = REFUSAL_RETRY};
+}
+
+START_TEST(the_fifth_refusal_ends_the_row)
+{
+    fixture_devices(2, 1, 20, 40);
+    fixture_campaign();
+    pgtemp_do(db_admin, "UPDATE device SET scope = 's' || device_id;"
+                        " INSERT INTO enrollment(device_id, source_id, lead_no, attempt, due_at)"
+                        " VALUES (1, 1, 1, 4, now());"
+                        " UPDATE audience SET cursor = 1 WHERE device_id = 1");
+    rig.transport.script = always_retry;
+    start_as("n1");
+    run_until(two_ended, 10000);
+    ck_assert_int_eq(31, pgtemp_int(db_admin, "SELECT reason FROM message WHERE device_id = 1"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT failed FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
+static void
+wrong_template(const struct sent *r, unsigned nth, struct outcome_report *ret)
+{
+    *ret = (struct outcome_report){.outcome = OUTCOME_NOT_SENT,
+                                   .refusal = REFUSAL_TEMPLATE,
+                                   .reason = REASON_TEMPLATE};
+}
+
+static bool
+source_is_paused(struct rig *r)
+{
+    return pgtemp_int(db_admin, "SELECT state FROM source") == 1 && r->transport.in_flight == 0 &&
+           pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1") == 0;
+}
+
+START_TEST(a_refused_template_pauses_its_source)
+{
+    fixture_devices(30, 10, 20, 40);
+    fixture_campaign();
+    rig.transport.script = wrong_template;
+    start_as("n1");
+    run_until(source_is_paused, 10000);
+    ck_assert_uint_le(wire_count, 60);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT sent + failed + unknown FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(rows_that_may_not_be_sent_end_with_their_reason)
+{
+    fixture_devices(4, 1, 20, 40);
+    fixture_campaign();
+    /* 1 has no city, 2 opted out, 3 is in an expired campaign of its own. */
+    pgtemp_do(db_admin,
+              "UPDATE lead SET attributes = '{}' WHERE device_id = 1;"
+              "INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
+              " WHERE device_id = 2;"
+              "INSERT INTO source(source_id, kind, state, content_version, started_version,"
+              " not_after, name, item) SELECT 2, 1, 0, 1, 1, now() - interval '1 hour', 'late',"
+              " item FROM source; INSERT INTO progress(source_id, audience) VALUES (2, 1);"
+              "UPDATE progress SET audience = 3 WHERE source_id = 1;"
+              "UPDATE audience SET source_id = 2 WHERE device_id = 3");
+    start_as("n1");
+    run_until(all_done, 10000);
+    ck_assert_uint_eq(1, check_once());
+    ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT skipped FROM progress WHERE source_id = 1"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT expired FROM progress WHERE source_id = 2"));
+    ck_assert_int_eq(14, pgtemp_int(db_admin, "SELECT reason FROM message WHERE device_id = 1"));
+    ck_assert_int_eq(11, pgtemp_int(db_admin, "SELECT reason FROM message WHERE device_id = 2"));
+    fixture_sums();
+}
+END_TEST
+
+/* ---- content ---- */
+
+static struct content_row
+template_row(uint64_t version)
+{
+    static const char json[] =
+        "{\"kind\":\"template\",\"name\":\"hello\",\"text\":\"Hi {{name}} in {{city}}\"}";
+
+    return (struct content_row){.version = version,
+                                .kind = CONTENT_TEMPLATE,
+                                .json = {json, sizeof(json) - 1}};
+}
+
+static struct content_row
+campaign_row(uint64_t version, enum source_state state)
+{
+    static const char json[] =
+        "{\"audience\":{\"devices\":[\"1-8\",\"10\"],\"where\":{\"city\":\"c1\"}},"
+        "\"kind\":\"campaign\",\"name\":\"spring\",\"template\":\"hello\"}";
+
+    return (struct content_row){.version = version,
+                                .kind = CONTENT_CAMPAIGN,
+                                .id = 7,
+                                .state = (uint8_t) state,
+                                .started_at = state == SOURCE_DRAFT ? 0 : 1700000000000000,
+                                .json = {json, sizeof(json) - 1}};
+}
+
+static uint64_t applied_wanted;
+static bool
+is_applied(struct rig *r)
+{
+    return partition_content_applied(r->p) == applied_wanted;
+}
+
+static void
+apply_rows(struct content_row *rows, unsigned count, uint64_t version)
+{
+    const struct content_page page = {.version = version, .row_count = count, .rows = rows};
+
+    ck_assert_int_eq(0, partition_apply_content(rig.p, &page));
+    ck_assert_int_eq(-EAGAIN, partition_apply_content(rig.p, &page));
+    ck_assert_uint_eq(version, partition_content_wanted(rig.p));
+    applied_wanted = version;
+    run_until(is_applied, 10000);
+}
+
+START_TEST(a_started_campaign_freezes_its_audience)
+{
+    struct content_row rows[2] = {template_row(1), campaign_row(2, SOURCE_DRAFT)};
+
+    fixture_devices(10, 20, 20, 40);
+    start_as("n1");
+    run_until(is_open, 5000);
+    apply_rows(rows, 2, 2);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM audience"));
+    rows[0] = campaign_row(3, SOURCE_ACTIVE);
+    apply_rows(rows, 1, 3);
+    /* Devices 1-8 and 10; a lead that comes now is not in it, nor is a device. */
+    ck_assert_int_eq(180, pgtemp_int(db_admin, "SELECT audience FROM progress"));
+    pgtemp_do(db_admin, "UPDATE device SET next_lead_no = 21 WHERE device_id = 1;"
+                        "INSERT INTO lead(device_id, lead_no, phone, attributes) VALUES"
+                        " (1, 21, 60009900021, '{\"city\": \"c1\"}')");
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(90, check_once());
+    check_pace(20 * USEC_PER_MSEC);
+    ck_assert_int_eq(90, pgtemp_int(db_admin, "SELECT not_in_audience FROM progress"));
+    ck_assert_str_eq("Hi n1 in c1", wire_log[0].text);
+    fixture_sums();
+}
+END_TEST
+
+static bool
+sent_10(struct rig *r)
+{
+    return wire_count >= 10;
+}
+
+static bool
+swept(struct rig *r)
+{
+    return r->transport.in_flight == 0 && all_done(r);
+}
+
+START_TEST(after_a_pause_or_a_cancel_is_applied_no_send_starts)
+{
+    struct content_row rows[2] = {template_row(1), campaign_row(2, SOURCE_ACTIVE)};
+
+    fixture_devices(10, 200, 20, 40);
+    start_as("n1");
+    run_until(is_open, 5000);
+    apply_rows(rows, 2, 2);
+    run_until(sent_10, 5000);
+    rows[0] = campaign_row(3, SOURCE_PAUSED);
+    apply_rows(rows, 1, 3);
+    usec_t paused = clock_boot();
+    rows[0] = campaign_row(4, SOURCE_ACTIVE);
+    apply_rows(rows, 1, 4);
+    usec_t resumed = clock_boot();
+    unsigned before = wire_count + 10;
+    while (wire_count < before)
+        run_until(sent_10, 5000);
+    rows[0] = campaign_row(5, SOURCE_CANCELLED);
+    apply_rows(rows, 1, 5);
+    usec_t cancelled = clock_boot();
+    run_until(swept, 10000);
+    for (unsigned i = 0; i < wire_count; i++) {
+        usec_t at = wire_log[i].started;
+
+        ck_assert(at <= cancelled && (at <= paused || at >= resumed - 50 * USEC_PER_MSEC));
+    }
+    check_once();
+    ck_assert_int_gt(pgtemp_int(db_admin, "SELECT cancelled FROM progress"), 1000);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state <> 2"));
+    fixture_sums();
+}
+END_TEST
+
+/* ---- rows that do not fit ---- */
+
+static void
+poison(const struct sent *r, unsigned nth, struct outcome_report *ret)
+{
+    if (r->device_id == 3)
+        ret->provider_id = (struct slice){"bad\xff", 4};
+}
+
+START_TEST(a_poison_row_costs_only_its_optional_field)
+{
+    fixture_devices(20, 5, 20, 40);
+    fixture_campaign();
+    rig.transport.script = poison;
+    start_as("n1");
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(100, check_once());
+    ck_assert_int_eq(100, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_int_eq(5, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE provider_id = ''"
+                                             " AND device_id = 3"));
+    ck_assert_uint_eq(5, partition_meter(rig.p)->poison);
+    fixture_sums();
+}
+END_TEST
+
 static Suite *
 partition_suite(void)
 {
@@ -381,6 +848,19 @@ partition_suite(void)
     tcase_add_checked_fixture(t, open_rig, close_rig);
     tcase_add_test(t, a_partition_of_somebody_else_stays_closed);
     tcase_add_test(t, a_campaign_is_sent_once_and_in_pace);
+    tcase_add_test(t, after_a_kill_nothing_is_sent_twice_and_nothing_is_lost);
+    tcase_add_test(t, a_tick_backend_that_ends_costs_no_doubt);
+    tcase_add_test(t, a_crash_of_postgres_costs_no_doubt);
+    tcase_add_test(t, a_higher_epoch_fences_and_facts_are_still_recorded);
+    tcase_add_test(t, a_clone_ends_with_78);
+    tcase_add_test(t, a_drain_leaves_nothing_open_and_the_next_start_does_not_wait);
+    tcase_add_test(t, every_outcome_finds_its_place);
+    tcase_add_test(t, the_fifth_refusal_ends_the_row);
+    tcase_add_test(t, a_refused_template_pauses_its_source);
+    tcase_add_test(t, rows_that_may_not_be_sent_end_with_their_reason);
+    tcase_add_test(t, a_started_campaign_freezes_its_audience);
+    tcase_add_test(t, after_a_pause_or_a_cancel_is_applied_no_send_starts);
+    tcase_add_test(t, a_poison_row_costs_only_its_optional_field);
     suite_add_tcase(s, t);
     return s;
 }
