@@ -106,11 +106,16 @@ wants_fill(const struct audience *a, const struct device *d, int64_t db_now,
     return false;
 }
 
-/* Few rows that are due soon, of classes whose audiences have cursors. */
+/*
+ * Few rows that are due soon, of the class whose audiences have cursors, and memory holds all there
+ * are. As long as some are unread, a fill comes first: else each restart, pause and resume would
+ * enrol 64 more, and what is live would not be bounded by what was started.
+ */
 static bool
 wants_enrol(const struct device *d, int64_t db_now)
 {
-    return d->audience_open && device_is_low(d, CLASS_CAMPAIGN, db_now);
+    return d->audience_open && d->lists[CLASS_CAMPAIGN].horizon == INT64_MAX &&
+           device_is_low(d, CLASS_CAMPAIGN, db_now);
 }
 
 void

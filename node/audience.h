@@ -1,9 +1,9 @@
 /*
  * audience.h - keeps devices' lists filled: enrols behind cursors, reads what waits (DESIGN §7).
  *
- * Flow. A device that runs low waits in one of two queues, first for enrolling (as long as leads
- * wait behind a cursor), then for a fill. One enrol and one fill are on their way at most. Enrol
- * and sweep share LANE_TICK with the sender; fills have LANE_FILL.
+ * Flow. A device that runs low waits in one of two queues: for a fill as long as rows are unread,
+ * then for enrolling as long as leads wait behind a cursor. One enrol and one fill are on their way
+ * at most. Enrol and sweep share LANE_TICK with the sender; fills have LANE_FILL.
  */
 #pragma once
 #include "node/partition_inner.h"

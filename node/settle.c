@@ -288,6 +288,18 @@ settle_encode(struct sender *s, enum tick_part part)
     db_put_int8s(a, c->epoch, n);
 }
 
+/* The sweep of its source may have passed this device while the row was claimed. */
+static void
+sweep_again(const struct slot *slot)
+{
+    struct source *s = slot->source;
+
+    if (!s || s->state != SOURCE_CANCELLED)
+        return;
+    s->sweep = true;
+    s->sweep_after = MIN_OF(s->sweep_after, slot->device_id - 1);
+}
+
 /* The row is as the fact says: memory follows. */
 static void
 confirmed(struct slot *slot)
@@ -299,9 +311,10 @@ confirmed(struct slot *slot)
                           .step = slot->fact.to_step,
                           .attempt = slot->fact.to_attempt};
 
-    if (slot->fact.goal == GOAL_WAITING)
+    if (slot->fact.goal == GOAL_WAITING) {
         slot_rejoin(slot, &again);
-    else if (d && d->live > 0) {
+        sweep_again(slot);
+    } else if (d && d->live > 0) {
         d->live--;
         slot->sender->p->live--;
     }

@@ -28,12 +28,13 @@ struct transport {
     unsigned slots, in_flight;
     unsigned latency_ms;
     void (*script)(const struct sent *r, unsigned nth, struct outcome_report *ret);
-    bool deaf; /* the process is gone: nobody hears the answers */
+    unsigned process; /* answers to one that is gone are heard by nobody */
 };
 
 struct pending {
     uv_timer_t timer;
     struct transport *t;
+    unsigned process;
     struct sent *request;
     send_guard_fn *guard;
     send_done_fn *done;
@@ -55,7 +56,9 @@ on_pending(uv_timer_t *timer)
     struct outcome_report *r = &w->report;
     usec_t now = clock_boot();
 
-    if (!w->asked && !w->t->deaf) {
+    bool heard = w->process == w->t->process;
+
+    if (!w->asked && heard) {
         w->asked = true;
         r->calls = 1;
         if (w->guard(w->arg, now)) {
@@ -67,7 +70,7 @@ on_pending(uv_timer_t *timer)
         r->outcome = OUTCOME_NOT_SENT;
     }
     uv_close((uv_handle_t *) timer, on_pending_closed);
-    if (w->t->deaf)
+    if (!heard)
         return;
     w->t->in_flight--;
     w->request->ended = r->guarded ? 0 : now;
@@ -92,7 +95,8 @@ transport_send(struct transport *t, const struct outgoing *o, send_guard_fn *gua
     r->device_id = (int32_t) ((o->phone - 60000000000) / 100000);
     snprintf(r->token, sizeof(r->token), "%.*s", (int) o->token.bytes, o->token.data);
     snprintf(r->text, sizeof(r->text), "%.*s", (int) o->text.bytes, o->text.data);
-    *w = (struct pending){.t = t, .request = r, .guard = guard, .done = done, .arg = arg};
+    *w = (struct pending){
+        .t = t, .process = t->process, .request = r, .guard = guard, .done = done, .arg = arg};
     w->report.outcome = OUTCOME_SENT;
     w->report.provider_id = (struct slice){"wamid", 5};
     if (t->script)
@@ -132,12 +136,11 @@ struct rig {
     struct rng rng;
     struct partition *p;
     int exit_code;
-    unsigned news;
     bool (*until)(struct rig *rig);
     bool reached;
 };
 static struct rig rig;
-static char state_dir[] = "/tmp/fc-part-XXXXXX";
+static char state_dir[32];
 static uint8_t incarnations;
 
 static const struct timing timing = {.send_window = 500 * USEC_PER_MSEC,
@@ -151,7 +154,6 @@ static const struct timing timing = {.send_window = 500 * USEC_PER_MSEC,
 static void
 on_news(void *arg, struct partition *p, int exit_code)
 {
-    rig.news++;
     if (exit_code)
         rig.exit_code = exit_code;
 }
@@ -192,6 +194,7 @@ open_rig(void)
     fixture_open();
     memset(&rig, 0, sizeof(rig));
     wire_count = 0;
+    snprintf(state_dir, sizeof(state_dir), "/tmp/fc-part-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(state_dir));
     uv_loop_init(&rig.loop);
     uv_timer_init(&rig.loop, &rig.tick);
@@ -235,13 +238,12 @@ handles_closed(struct rig *r)
 static void
 kill_driver(void)
 {
-    rig.transport.deaf = true;
+    rig.transport.process++;
     partition_stop(rig.p);
     run_until(handles_closed, 5000);
     for (int i = 0; i < 20; i++)
         uv_run(&rig.loop, UV_RUN_NOWAIT);
     rig.p = partition_free(rig.p);
-    rig.transport.deaf = false;
     rig.transport.in_flight = 0;
 }
 
