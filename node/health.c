@@ -189,7 +189,7 @@ partition_value(struct partition *p, usec_t now)
     partition_report(p, now, &r);
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-        " s:f, s:f, s:f, s:o, s:o, s:o, s:o}",
+        " s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}",
         "name", text_value(r.name), "epoch", number(r.epoch), "gate", text_value(r.gate), "reason",
         text_value(r.reason), "timeline", number(r.timeline), "lsn", number(r.lsn),
         "content_applied", number(r.content_applied), "beat_age_s", age_value(r.beat_age),
@@ -198,7 +198,10 @@ partition_value(struct partition *p, usec_t now)
         number(r.in_flight), "pool_busy", number(r.pool_busy), "pool_max", number(r.pool_max),
         "oldest_due_s", seconds(r.oldest_due), "rate_per_s", r.rate_milli / 1000.0, "plan_per_s",
         r.plan_milli / 1000.0, "lateness_ms", lateness_value(&r.lateness), "stale",
-        number(m->stale), "fenced", number(m->fenced), "poison", number(m->poison));
+        number(m->stale), "fenced", number(m->fenced), "poison", number(m->poison), "breakers_open",
+        "url", number(partition_breakers_open(p, BREAKER_URL)), "scope",
+        number(partition_breakers_open(p, BREAKER_SCOPE)), "account",
+        number(partition_breakers_open(p, BREAKER_ACCOUNT)));
 }
 
 static void
@@ -346,6 +349,22 @@ write_lateness(FILE *out, const struct health_config *c)
 }
 
 static void
+write_breakers(FILE *out, const struct health_config *c)
+{
+    static const struct {
+        enum breaker_kind kind;
+        const char *scope;
+    } kinds[] = {{BREAKER_URL, "url"}, {BREAKER_SCOPE, "scope"}, {BREAKER_ACCOUNT, "account"}};
+
+    metric(out, "breakers_open", "gauge", "Base URLs, scopes and accounts that are held back.");
+    for (unsigned n = 0; n < c->partition_count; n++)
+        for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+            fprintf(out, "fleetcast_breakers_open{partition=\"%s\",scope=\"%s\"} %u\n",
+                    partition_name(c->partitions[n]), kinds[k].scope,
+                    partition_breakers_open(c->partitions[n], kinds[k].kind));
+}
+
+static void
 write_process(FILE *out, const struct health_config *c)
 {
     const uint64_t *drops = rpc_server_drops(c->server);
@@ -384,6 +403,7 @@ answer_metrics(const struct health *h, struct httpd_request *request)
         write_messages(all.file, c);
         write_lateness(all.file, c);
         write_figures(all.file, c, reports);
+        write_breakers(all.file, c);
         write_process(all.file, c);
         text_answer(&all, request, 200, "text/plain; version=0.0.4; charset=utf-8");
     }

@@ -340,6 +340,12 @@ partition_read_epoch(struct partition *p, const struct db_reply *reply, unsigned
                            &incarnation);
 }
 
+unsigned
+partition_breakers_open(const struct partition *p, enum breaker_kind kind)
+{
+    return book_breakers_open(p->book, kind);
+}
+
 int64_t
 partition_db_now(const struct partition *p, usec_t now)
 {

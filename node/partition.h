@@ -8,6 +8,7 @@
 #pragma once
 #include <uv.h>
 
+#include "node/book.h"
 #include "node/meter.h"
 #include "node/schedule.h"
 #include "node/transport.h"
@@ -84,6 +85,7 @@ const char *partition_reason(const struct partition *p); /* "" or words */
 struct dbpool *partition_pool(struct partition *p);
 struct schedule *partition_devices(struct partition *p);
 struct meter *partition_meter(struct partition *p);
+unsigned partition_breakers_open(const struct partition *p, enum breaker_kind kind);
 int64_t partition_db_now(const struct partition *p, usec_t now); /* unix usec by the kept offset */
 /* Fills the figures of a report; texts are borrowed until the next call. */
 void partition_report(struct partition *p, usec_t now, struct partition_report *ret);
