@@ -314,7 +314,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " c AS (UPDATE audience a SET cursor = was.upto FROM was"
         " WHERE a.device_id = was.device_id AND a.source_id = $2::int),"
         " p AS (UPDATE progress SET cancelled = cancelled + (SELECT count(*) FROM gone)"
-        " + (SELECT coalesce(sum(upto - cursor), 0) FROM was) WHERE source_id = $2::int)"
+        " + (SELECT coalesce(sum(upto - cursor), 0) FROM was) WHERE source_id = $2::int"
+        " AND EXISTS (SELECT FROM d))"
         " SELECT max(device_id), (SELECT count(*)::int FROM gone) FROM d"},
 
     /* Content: under the exclusive lock, so that after the commit no claim goes by an older state.

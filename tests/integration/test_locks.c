@@ -1,0 +1,503 @@
+/* Two sessions on one partition, in both orders: what the lock rule and the epoch keep apart. */
+#include "node/store.h"
+#include "tests/integration/partition_fixture.h"
+
+static PGconn *driver, *other;
+static int other_pid, driver_pid;
+
+/* ---- statements of the store as a driver sends them: prepared, several before one Sync ---- */
+
+static void
+prepare(const char *name, const char *sql)
+{
+    PGresult *r = PQprepare(driver, name, sql, 0, NULL);
+
+    ck_assert_msg(PQresultStatus(r) == PGRES_COMMAND_OK, "%s: %s", name, PQerrorMessage(driver));
+    PQclear(r);
+}
+
+static void
+open_sessions(void)
+{
+    fixture_open();
+    driver = pgtemp_open(pg, PARTITION, "fleetcast_node");
+    other = pgtemp_open(pg, PARTITION, NULL);
+    driver_pid = PQbackendPID(driver);
+    other_pid = PQbackendPID(other);
+    for (unsigned i = 0; i < STORE_COUNT; i++)
+        prepare(store_statements[i].name, store_statements[i].sql);
+    fixture_devices(3, 3, 5000, 15000);
+    fixture_campaign();
+    pgtemp_do(db_admin, "UPDATE owner SET epoch = 7, driver = 'n1', clean = false;"
+                        "INSERT INTO enrollment(device_id, source_id, lead_no, due_at)"
+                        " SELECT device_id, 1, 1, now() FROM device;"
+                        "UPDATE audience SET cursor = 1");
+}
+
+static void
+close_sessions(void)
+{
+    PQfinish(driver);
+    PQfinish(other);
+    fixture_close();
+}
+
+struct step {
+    const char *name;
+    const char *const *values; /* NULL-terminated */
+};
+
+static void
+send_step(const struct step *s)
+{
+    int n = 0;
+
+    while (s->values && s->values[n])
+        n++;
+    ck_assert_int_eq(1, PQsendQueryPrepared(driver, s->name, n, s->values, NULL, NULL, 0));
+}
+
+static void
+send_steps(const struct step *steps, unsigned count)
+{
+    ck_assert_int_eq(1, PQenterPipelineMode(driver));
+    for (unsigned i = 0; i < count; i++)
+        send_step(&steps[i]);
+    ck_assert_int_eq(1, PQpipelineSync(driver));
+    ck_assert_int_eq(0, PQflush(driver));
+}
+
+/* Rows of the last step; the transaction has committed. */
+static PGresult *
+take_last(unsigned count)
+{
+    PGresult *last = NULL, *r;
+
+    for (unsigned i = 0; i < count; i++) {
+        PQclear(last);
+        last = PQgetResult(driver);
+        ck_assert_msg(PQresultStatus(last) == PGRES_TUPLES_OK ||
+                          PQresultStatus(last) == PGRES_COMMAND_OK,
+                      "%s", PQerrorMessage(driver));
+        ck_assert_ptr_null(PQgetResult(driver));
+    }
+    r = PQgetResult(driver);
+    ck_assert_int_eq(PGRES_PIPELINE_SYNC, PQresultStatus(r));
+    PQclear(r);
+    ck_assert_int_eq(1, PQexitPipelineMode(driver));
+    return last;
+}
+
+static int
+rows_of(PGresult *r)
+{
+    int n = PQntuples(r);
+
+    PQclear(r);
+    return n;
+}
+
+static const char *const claim_7[] = {"7",   "{1}", "{1}", "{1}",
+                                      "{1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}",
+                                      NULL};
+static const char *const claim_8[] = {"8",   "{1}", "{1}", "{1}",
+                                      "{1}", "{0}", "{0}", "{22222222-2222-7222-8222-222222222222}",
+                                      NULL};
+/* n, device, source, lead, token, goal, to_step, to_attempt, due, state, reason, provider_id, at,
+ * claimed_at, step, attempt, text_hash, epoch */
+static const char *const fact_sent[] = {
+    "{1}", "{1}",     "{1}",   "{1}",   "{11111111-1111-7111-8111-111111111111}",
+    "{3}", "{0}",     "{0}",   "{now}", "{1}",
+    "{0}", "{wamid}", "{now}", "{now}", "{0}",
+    "{0}", "{5}",     "{7}",   NULL};
+static const struct step lock_and_claim[] = {{"lock_shared", NULL}, {"claim", claim_7}};
+static const struct step lock_and_refuse[] = {{"lock_shared", NULL}, {"refuse", claim_7}};
+static const struct step lock_and_finish[] = {{"lock_shared", NULL}, {"finish", fact_sent}};
+
+static int
+claim_now(void)
+{
+    send_steps(lock_and_claim, 2);
+    return rows_of(take_last(2));
+}
+
+static int
+verdict_now(void)
+{
+    send_steps(lock_and_refuse, 2);
+    PGresult *r = take_last(2);
+    ck_assert_int_eq(1, PQntuples(r));
+    int verdict = atoi(PQgetvalue(r, 0, 1));
+    PQclear(r);
+    return verdict;
+}
+
+/* ---- events under the exclusive lock ---- */
+
+struct event {
+    const char *sql;
+    int verdict; /* of the row afterwards */
+    bool ends;   /* the row */
+};
+static const struct event events[] = {
+    {"INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
+     " WHERE device_id = 1 AND lead_no = 1",
+     11, true},
+    {"UPDATE source SET state = 1", 22, false},
+    {"UPDATE source SET state = 2", 12, true},
+    {"UPDATE device SET residence = 1 WHERE device_id = 1", 21, false},
+    {"UPDATE owner SET epoch = 8", 24, false},
+    {"UPDATE source SET not_after = now()", 13, true},
+};
+#define EVENT_TAKE 4
+
+static void
+event_begins(const struct event *e)
+{
+    pgtemp_do(other, "BEGIN; SELECT pg_advisory_xact_lock(fleetcast_lock()); %s", e->sql);
+}
+
+/* The event holds the lock and has written; `steps` are sent, wait, and go on when it commits. */
+static int
+rows_after_event(const struct event *e, const struct step *steps, unsigned count, bool waits)
+{
+    event_begins(e);
+    send_steps(steps, count);
+    if (waits)
+        pgtemp_wait_blocked(db_admin, driver_pid);
+    else
+        PQconsumeInput(driver);
+    PGresult *r = NULL;
+    if (!waits) /* a mutant does not wait: it ends while the event is still open */
+        r = take_last(count);
+    pgtemp_do(other, "COMMIT");
+    return rows_of(waits ? take_last(count) : r);
+}
+
+START_TEST(a_claim_that_waited_for_an_event_obeys_it)
+{
+    const struct event *e = &events[_i];
+
+    ck_assert_int_eq(0, rows_after_event(e, lock_and_claim, 2, true));
+    ck_assert_int_eq(e->verdict, verdict_now());
+    ck_assert_int_eq(e->ends ? 2 : 3, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment"));
+    ck_assert_int_eq(e->ends, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE reason = %d",
+                                         e->verdict));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(an_event_waits_for_a_claim_and_sees_it)
+{
+    const struct event *e = &events[_i];
+    char sql[500];
+
+    pgtemp_do(driver, "BEGIN");
+    PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
+    ck_assert_int_eq(1, rows_of(PQexecPrepared(driver, "claim", 8, claim_7, NULL, NULL, 0)));
+    snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock(fleetcast_lock()); %s", e->sql);
+    pgtemp_send(other, sql);
+    pgtemp_wait_blocked(db_admin, other_pid);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1"));
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    ck_assert_int_eq(1, pgtemp_int(other, "SELECT count(*) FROM enrollment WHERE state = 1"));
+    pgtemp_do(other, "SELECT pg_advisory_unlock(fleetcast_lock())");
+    /* The late fact is accepted, once, whatever happened; the row is not claimed again. */
+    send_steps(lock_and_finish, 2);
+    ck_assert_int_eq(1, rows_of(take_last(2)));
+    send_steps(lock_and_finish, 2);
+    ck_assert_int_eq(0, rows_of(take_last(2)));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM message"));
+    ck_assert_int_eq(0, claim_now());
+    fixture_sums();
+}
+END_TEST
+
+/* ---- mutants: each must do what the rule forbids, or the tests above prove nothing ---- */
+
+static char *
+without(const char *sql, const char *text, const char *instead)
+{
+    static char out[8192];
+    size_t used = 0;
+    const char *at;
+
+    while ((at = strstr(sql, text)) != NULL) {
+        used += (size_t) snprintf(out + used, sizeof(out) - used, "%.*s%s", (int) (at - sql), sql,
+                                  instead);
+        sql = at + strlen(text);
+    }
+    snprintf(out + used, sizeof(out) - used, "%s", sql);
+    return out;
+}
+
+#define EPOCH_TEXT "(SELECT epoch FROM owner) = $1::bigint"
+
+START_TEST(mutant_without_a_lock_claims_past_every_event)
+{
+    const struct step claim_only[] = {{"claim", claim_7}};
+
+    ck_assert_int_eq(1, rows_after_event(&events[_i], claim_only, 1, false));
+}
+END_TEST
+
+START_TEST(mutant_with_the_lock_inside_the_claim_keeps_the_old_snapshot)
+{
+    const struct step claim_inside[] = {{"claim_inside", claim_7}};
+
+    prepare("claim_inside",
+            without(store_statements[STORE_CLAIM].sql, "UPDATE enrollment e SET",
+                    "WITH k AS MATERIALIZED (SELECT 1 AS held FROM (SELECT"
+                    " pg_advisory_xact_lock_shared(fleetcast_lock())) x) UPDATE enrollment e"
+                    " SET lead_no = e.lead_no + (SELECT held FROM k) - 1,"));
+    ck_assert_int_eq(1, rows_after_event(&events[_i], claim_inside, 1, true));
+}
+END_TEST
+
+START_TEST(mutant_without_the_epoch_claims_for_a_driver_that_was_replaced)
+{
+    const struct step steps[] = {{"lock_shared", NULL}, {"claim_mutant", claim_7}};
+
+    prepare("claim_mutant",
+            without(store_statements[STORE_CLAIM].sql, EPOCH_TEXT, "$1::bigint IS NOT NULL"));
+    ck_assert_int_eq(1, rows_after_event(&events[EVENT_TAKE], steps, 2, true));
+}
+END_TEST
+
+/* ---- the epoch in every write ---- */
+
+struct write {
+    enum store_statement statement;
+    const char *values[12]; /* the epoch is put first */
+};
+static const struct write writes[] = {
+    {STORE_TAKE, {"n2", "11111111-1111-1111-1111-111111111111", "start", NULL}},
+    {STORE_BEAT, {NULL}},
+    {STORE_RELEASE, {NULL}},
+    {STORE_CLAIM,
+     {"{1}", "{1}", "{1}", "{1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}", NULL}},
+    {STORE_REFUSE,
+     {"{1}", "{2}", "{1}", "{1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}", NULL}},
+    {STORE_ENROL, {"{1,2,3}", "1", NULL}},
+    {STORE_SWEEP, {"2", "0", "10", "10", NULL}},
+    {STORE_PUT_TEMPLATES, {"{x}", "{9}", "{y}", NULL}},
+    {STORE_PUT_SOURCES,
+     {"{9}", "{0}", "{0}", "{9}", "{now}", "{infinity}", "{nine}", "{\"{(,)}\"}", "{\"{}\"}",
+      NULL}},
+    {STORE_AUDIENCE, {"5", "0", "10", NULL}},
+    {STORE_APPLIED, {"5", NULL}},
+    {STORE_PAUSE_SOURCE, {"1", NULL}},
+};
+
+static void
+digest(char ret[33])
+{
+    snprintf(
+        ret, 33, "%s",
+        pgtemp_text(db_admin,
+                    "SELECT md5(string_agg(t, ',' ORDER BY t)) FROM (SELECT o::text t FROM owner o"
+                    " UNION ALL SELECT e::text FROM enrollment e UNION ALL SELECT a::text FROM"
+                    " audience a UNION ALL SELECT s::text FROM source s UNION ALL SELECT"
+                    " p::text FROM progress p UNION ALL SELECT m::text FROM message m"
+                    " UNION ALL SELECT d::text FROM device d UNION ALL SELECT t::text FROM"
+                    " template t UNION ALL SELECT h::text FROM epoch_history h) x"));
+}
+
+static bool
+changes_something(const char *name, const struct write *w, const char *epoch)
+{
+    const char *values[13] = {epoch};
+    char before[33], after[33];
+    int n = 1;
+
+    for (; w->values[n - 1]; n++)
+        values[n] = w->values[n - 1];
+    digest(before);
+    PGresult *r = PQexecPrepared(driver, name, n, values, NULL, NULL, 0);
+    ck_assert_msg(PQresultStatus(r) == PGRES_TUPLES_OK || PQresultStatus(r) == PGRES_COMMAND_OK,
+                  "%s: %s", name, PQerrorMessage(driver));
+    PQclear(r);
+    digest(after);
+    return strcmp(before, after) != 0;
+}
+
+/* Rows for every write: an opted-out lead, a cancelled source with a row, a device that lags. */
+static void
+something_for_every_write(void)
+{
+    pgtemp_do(db_admin,
+              "INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
+              " WHERE device_id = 2 AND lead_no = 1;"
+              "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
+              " item) VALUES (2, 1, 2, 2, 2, 'gone', '{}'), (3, 1, 0, 3, 3, 'new', '{}');"
+              "INSERT INTO progress(source_id, audience) VALUES (2, 1), (3, 0);"
+              "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) VALUES"
+              " (3, 2, 3, now());"
+              "UPDATE device SET content_version = 5 WHERE device_id = 3");
+}
+
+START_TEST(no_write_of_an_older_epoch_changes_anything)
+{
+    const struct write *w = &writes[_i];
+    const char *name = store_statements[w->statement].name;
+
+    something_for_every_write();
+    if (w->statement == STORE_APPLIED)
+        pgtemp_do(db_admin, "UPDATE device SET content_version = 5");
+    ck_assert_msg(!changes_something(name, w, "6"), "%s wrote for an older epoch", name);
+    ck_assert_msg(!changes_something(name, w, "8"), "%s wrote for a later epoch", name);
+    ck_assert_msg(changes_something(name, w, "7"), "%s wrote nothing: this test proves nothing",
+                  name);
+}
+END_TEST
+
+START_TEST(mutant_without_the_epoch_writes_for_an_older_one)
+{
+    const struct write *w = &writes[_i];
+    const char *sql = store_statements[w->statement].sql;
+
+    ck_assert_ptr_nonnull(strstr(sql, EPOCH_TEXT));
+    something_for_every_write();
+    if (w->statement == STORE_APPLIED)
+        pgtemp_do(db_admin, "UPDATE device SET content_version = 5");
+    prepare("mutant", without(sql, EPOCH_TEXT, "$1::bigint IS NOT NULL"));
+    ck_assert(changes_something("mutant", w, "6"));
+}
+END_TEST
+
+/* ---- take, enrol, facts ---- */
+
+START_TEST(an_enrol_that_waited_for_a_take_enrols_nothing)
+{
+    static const char *const values[] = {"7", "{1,2,3}", "64", NULL};
+    const struct step steps[] = {{"lock_shared", NULL}, {"enrol", values}};
+
+    ck_assert_int_eq(0, rows_after_event(&events[EVENT_TAKE], steps, 2, true));
+    ck_assert_int_eq(3, pgtemp_int(db_admin, "SELECT count(*) FROM audience WHERE cursor = 1"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(a_take_waits_for_an_enrol_and_both_count)
+{
+    static const char *const values[] = {"7", "{1,2,3}", "64", NULL};
+
+    pgtemp_do(driver, "BEGIN");
+    PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
+    ck_assert_int_eq(6, rows_of(PQexecPrepared(driver, "enrol", 3, values, NULL, NULL, 0)));
+    pgtemp_send(other, "BEGIN; SELECT pg_advisory_xact_lock(fleetcast_lock());"
+                       " UPDATE owner SET epoch = 8; COMMIT");
+    pgtemp_wait_blocked(db_admin, other_pid);
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    ck_assert_int_eq(9, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(of_two_takes_one_wins)
+{
+    static const char *const values[] = {"7", "n1", "11111111-1111-1111-1111-111111111111", "start",
+                                         NULL};
+    const struct step steps[] = {{"lock_exclusive", NULL}, {"take", values}, {"epoch", NULL}};
+
+    ck_assert_int_eq(1, rows_after_event(&events[EVENT_TAKE], steps, 3, true));
+    ck_assert_int_eq(8, pgtemp_int(db_admin, "SELECT epoch FROM owner"));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM epoch_history"));
+    send_steps(steps, 3);
+    ck_assert_int_eq(1, rows_of(take_last(3)));
+    ck_assert_int_eq(8, pgtemp_int(db_admin, "SELECT epoch FROM owner"));
+}
+END_TEST
+
+START_TEST(a_second_claim_of_a_row_is_stale)
+{
+    ck_assert_int_eq(1, claim_now());
+    ck_assert_int_eq(0, claim_now());
+    ck_assert_int_eq(23, verdict_now());
+    ck_assert_int_eq(3, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment"));
+}
+END_TEST
+
+START_TEST(a_fact_of_an_older_epoch_is_accepted_once)
+{
+    const struct step claim_of_8[] = {{"lock_shared", NULL}, {"claim", claim_8}};
+
+    ck_assert_int_eq(1, claim_now());
+    pgtemp_do(db_admin, "UPDATE owner SET epoch = 8");
+    send_steps(lock_and_finish, 2);
+    ck_assert_int_eq(1, rows_of(take_last(2)));
+    send_steps(lock_and_finish, 2);
+    ck_assert_int_eq(0, rows_of(take_last(2)));
+    send_steps(claim_of_8, 2);
+    ck_assert_int_eq(0, rows_of(take_last(2)));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
+/* Nothing may be sent before the Sync: what answered "1 row" still rolls back. */
+START_TEST(an_error_before_the_sync_undoes_a_claim_that_had_answered)
+{
+    const char *const bad[] = {"{1}", "{2}",   "{1}", "{1}", "{no uuid}", "{3}",   "{0}",
+                               "{0}", "{now}", "{1}", "{0}", "{x}",       "{now}", "{now}",
+                               "{0}", "{0}",   "{5}", "{7}", NULL};
+    const struct step steps[] = {{"lock_shared", NULL}, {"claim", claim_7}, {"finish", bad}};
+    PGresult *r;
+
+    send_steps(steps, 3);
+    for (int i = 0; i < 2; i++) {
+        r = PQgetResult(driver);
+        ck_assert_int_eq(PGRES_TUPLES_OK, PQresultStatus(r));
+        ck_assert_int_eq(1, PQntuples(r));
+        PQclear(r);
+        ck_assert_ptr_null(PQgetResult(driver));
+    }
+    r = PQgetResult(driver);
+    ck_assert_str_eq("22P02", PQresultErrorField(r, PG_DIAG_SQLSTATE));
+    PQclear(r);
+    ck_assert_ptr_null(PQgetResult(driver));
+    r = PQgetResult(driver);
+    ck_assert_int_eq(PGRES_PIPELINE_SYNC, PQresultStatus(r));
+    PQclear(r);
+    PQexitPipelineMode(driver);
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state <> 0"));
+    ck_assert_int_eq(1, claim_now());
+}
+END_TEST
+
+static Suite *
+locks_suite(void)
+{
+    Suite *s = suite_create("locks");
+    TCase *t = tcase_create("locks");
+    int n = (int) (sizeof(events) / sizeof(events[0]));
+    int w = (int) (sizeof(writes) / sizeof(writes[0]));
+
+    tcase_set_timeout(t, 30);
+    tcase_add_unchecked_fixture(t, fixture_start, NULL);
+    tcase_add_checked_fixture(t, open_sessions, close_sessions);
+    tcase_add_loop_test(t, no_write_of_an_older_epoch_changes_anything, 0, w);
+    tcase_add_loop_test(t, mutant_without_the_epoch_writes_for_an_older_one, 0, w);
+    tcase_add_loop_test(t, mutant_without_a_lock_claims_past_every_event, 0, n);
+    tcase_add_loop_test(t, mutant_with_the_lock_inside_the_claim_keeps_the_old_snapshot, 0, n);
+    tcase_add_test(t, mutant_without_the_epoch_claims_for_a_driver_that_was_replaced);
+    tcase_add_loop_test(t, a_claim_that_waited_for_an_event_obeys_it, 0, n);
+    tcase_add_loop_test(t, an_event_waits_for_a_claim_and_sees_it, 0, n);
+    tcase_add_test(t, an_enrol_that_waited_for_a_take_enrols_nothing);
+    tcase_add_test(t, a_take_waits_for_an_enrol_and_both_count);
+    tcase_add_test(t, of_two_takes_one_wins);
+    tcase_add_test(t, a_second_claim_of_a_row_is_stale);
+    tcase_add_test(t, a_fact_of_an_older_epoch_is_accepted_once);
+    tcase_add_test(t, an_error_before_the_sync_undoes_a_claim_that_had_answered);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int
+main(void)
+{
+    return fixture_run(locks_suite());
+}
