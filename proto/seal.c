@@ -29,6 +29,7 @@ enum frame_type { FRAME_HELLO = 1, FRAME_HELLO_REPLY = 2, FRAME_DATA = 3 };
 #define DATA_SESSION_AT  2u
 #define DATA_COUNTER_AT  (DATA_SESSION_AT + 8u)
 #define DATA_SEALED_AT   (DATA_COUNTER_AT + 8u)
+#define DATA_BOUND_BYTES (DATA_SEALED_AT + 4u)
 
 #define WINDOW_BITS          1024u
 #define PENDING_PER_PEER_MAX 8u
@@ -240,11 +241,21 @@ counter_nonce(uint8_t ret[static NONCE_BYTES], uint64_t counter)
     put_u64(ret + NONCE_BYTES - 8, counter);
 }
 
+/* What a DATA frame is bound to besides its bytes: its head and the request id that nng carries. */
+static void
+data_binding(uint8_t ret[static DATA_BOUND_BYTES], const uint8_t *head, uint32_t request)
+{
+    memcpy(ret, head, DATA_SEALED_AT);
+    for (unsigned i = 0; i < 4; i++)
+        ret[DATA_SEALED_AT + i] = (uint8_t) (request >> (24 - 8 * i));
+}
+
 /* The whole DATA frame into `out` (room for FRAME_BYTES_MAX). 0, -E2BIG. */
 static int
-data_seal(struct session *s, const uint8_t *key, struct slice body, uint8_t *out, struct slice *ret)
+data_seal(struct session *s, const uint8_t *key, uint32_t request, struct slice body, uint8_t *out,
+          struct slice *ret)
 {
-    uint8_t nonce[NONCE_BYTES];
+    uint8_t nonce[NONCE_BYTES], bound[DATA_BOUND_BYTES];
 
     if (body.bytes > BODY_BYTES_MAX)
         return -E2BIG;
@@ -255,29 +266,31 @@ data_seal(struct session *s, const uint8_t *key, struct slice body, uint8_t *out
     put_u64(out + DATA_COUNTER_AT, s->sent);
     counter_nonce(nonce, s->sent);
     s->sent++;
-    aead_seal(out + DATA_SEALED_AT, (const uint8_t *) body.data, body.bytes, out, DATA_SEALED_AT,
+    data_binding(bound, out, request);
+    aead_seal(out + DATA_SEALED_AT, (const uint8_t *) body.data, body.bytes, bound, sizeof(bound),
               nonce, key);
-    *ret = (struct slice){(const char *) out, DATA_SEALED_AT + body.bytes + TAG_BYTES};
+    *ret = (struct slice){ (const char *) out, DATA_SEALED_AT + body.bytes + TAG_BYTES };
     return 0;
 }
 
 /* Opens a DATA frame of session `s` into `out`. SEAL_DROP_COUNT = it opened. */
 static enum seal_drop
-data_open(struct session *s, const uint8_t *key, struct slice frame, uint8_t *out,
+data_open(struct session *s, const uint8_t *key, uint32_t request, struct slice frame, uint8_t *out,
           struct slice *ret)
 {
     const uint8_t *p = (const uint8_t *) frame.data;
     uint64_t counter = get_u64(p + DATA_COUNTER_AT);
     size_t sealed_bytes = frame.bytes - DATA_SEALED_AT;
-    uint8_t nonce[NONCE_BYTES];
+    uint8_t nonce[NONCE_BYTES], bound[DATA_BOUND_BYTES];
 
     if (!window_is_new(&s->seen, counter))
         return SEAL_DROP_REPLAY;
     counter_nonce(nonce, counter);
-    if (!aead_open(out, p + DATA_SEALED_AT, sealed_bytes, p, DATA_SEALED_AT, nonce, key))
+    data_binding(bound, p, request);
+    if (!aead_open(out, p + DATA_SEALED_AT, sealed_bytes, bound, sizeof(bound), nonce, key))
         return SEAL_DROP_FORGED;
     window_mark(&s->seen, counter);
-    *ret = (struct slice){(const char *) out, sealed_bytes - TAG_BYTES};
+    *ret = (struct slice){ (const char *) out, sealed_bytes - TAG_BYTES };
     return SEAL_DROP_COUNT;
 }
 
@@ -507,7 +520,7 @@ take_hello(struct seal_server *s, const uint8_t *p, struct slice *ret, struct se
 }
 
 static enum seal_drop
-take_data(struct seal_server *s, struct slice frame, struct slice *ret,
+take_data(struct seal_server *s, uint32_t request, struct slice frame, struct slice *ret,
           struct session **ret_session, struct member **ret_member)
 {
     uint64_t id = get_u64((const uint8_t *) frame.data + DATA_SESSION_AT);
@@ -517,7 +530,7 @@ take_data(struct seal_server *s, struct slice frame, struct slice *ret,
 
     if (!session)
         return SEAL_DROP_NO_SESSION;
-    drop = data_open(session, session->up, frame, s->in, ret);
+    drop = data_open(session, session->up, request, frame, s->in, ret);
     if (drop != SEAL_DROP_COUNT)
         return drop;
     if (session->state == SESSION_PENDING)
@@ -529,7 +542,7 @@ take_data(struct seal_server *s, struct slice frame, struct slice *ret,
 }
 
 enum seal_in
-seal_server_take(struct seal_server *s, struct slice frame, struct slice *ret,
+seal_server_take(struct seal_server *s, uint32_t request, struct slice frame, struct slice *ret,
                  uint64_t *ret_session_id, const struct peer **ret_peer)
 {
     enum frame_type type = FRAME_DATA;
@@ -539,7 +552,7 @@ seal_server_take(struct seal_server *s, struct slice frame, struct slice *ret,
 
     if (drop == SEAL_DROP_COUNT)
         drop = type == FRAME_HELLO ? take_hello(s, (const uint8_t *) frame.data, ret, &session, &m)
-                                   : take_data(s, frame, ret, &session, &m);
+                                   : take_data(s, request, frame, ret, &session, &m);
     if (drop != SEAL_DROP_COUNT) {
         s->drops[drop]++;
         return SEAL_DROPPED;
@@ -550,14 +563,14 @@ seal_server_take(struct seal_server *s, struct slice frame, struct slice *ret,
 }
 
 int
-seal_server_reply(struct seal_server *s, uint64_t session_id, struct slice body, struct slice *ret)
+seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request, struct slice body, struct slice *ret)
 {
     struct member *m;
     struct session *session = find_session(s, session_id, &m);
 
     if (!session || session->state != SESSION_LIVE)
         return -ESTALE;
-    return data_seal(session, session->down, body, s->out, ret);
+    return data_seal(session, session->down, request, body, s->out, ret);
 }
 
 /* ---- client ---- */
@@ -636,11 +649,11 @@ seal_client_hello(struct seal_client *c, struct slice *ret_frame)
 }
 
 int
-seal_client_seal(struct seal_client *c, struct slice body, struct slice *ret_frame)
+seal_client_seal(struct seal_client *c, uint32_t request, struct slice body, struct slice *ret_frame)
 {
     if (!seal_client_open(c))
         return -ENOTCONN;
-    return data_seal(&c->now, c->now.up, body, c->out, ret_frame);
+    return data_seal(&c->now, c->now.up, request, body, c->out, ret_frame);
 }
 
 static enum seal_in
@@ -665,7 +678,7 @@ take_hello_reply(struct seal_client *c, const uint8_t *p)
 }
 
 enum seal_in
-seal_client_take(struct seal_client *c, struct slice frame, struct slice *ret_body)
+seal_client_take(struct seal_client *c, uint32_t request, struct slice frame, struct slice *ret_body)
 {
     const uint8_t *p = (const uint8_t *) frame.data;
     enum frame_type type = FRAME_DATA;
@@ -679,7 +692,7 @@ seal_client_take(struct seal_client *c, struct slice frame, struct slice *ret_bo
         s = &c->now;
     else if (c->before.state == SESSION_LIVE && c->before.id == get_u64(p + DATA_SESSION_AT))
         s = &c->before;
-    if (!s || data_open(s, s->down, frame, c->in, ret_body) != SEAL_DROP_COUNT)
+    if (!s || data_open(s, s->down, request, frame, c->in, ret_body) != SEAL_DROP_COUNT)
         return SEAL_DROPPED;
     return SEAL_BODY;
 }

@@ -76,12 +76,14 @@ enum seal_in {
 /*
  * Takes one frame. For SEAL_REPLY_NOW the answer frame, for SEAL_BODY the opened body is in
  * *ret (borrowed until the next call); *ret_session_id names the session for seal_server_reply.
+ * `request` is the id that travels beside the frame: a DATA frame opens only under the id that it
+ * was sealed for, so nobody on the way can exchange two answers.
  */
-enum seal_in seal_server_take(struct seal_server *s, struct slice frame, struct slice *ret,
+enum seal_in seal_server_take(struct seal_server *s, uint32_t request, struct slice frame, struct slice *ret,
                               uint64_t *ret_session_id, const struct peer **ret_peer);
 /* Seals an answer on a session; -ESTALE when it is gone, -E2BIG above BODY_BYTES_MAX. *ret borrowed
  * until the next call. */
-int seal_server_reply(struct seal_server *s, uint64_t session_id, struct slice body,
+int seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request, struct slice body,
                       struct slice *ret) _must_check_;
 const uint64_t *seal_server_drops(const struct seal_server *s); /* [SEAL_DROP_COUNT] */
 
@@ -94,6 +96,6 @@ struct seal_client *seal_client_free(struct seal_client *c);
  * still heard. 0, -EKEYREJECTED (the server's public key can share no secret). */
 int seal_client_hello(struct seal_client *c, struct slice *ret_frame) _must_check_;
 bool seal_client_open(const struct seal_client *c); /* the hello was answered */
-int seal_client_seal(struct seal_client *c, struct slice body,
+int seal_client_seal(struct seal_client *c, uint32_t request, struct slice body,
                      struct slice *ret_frame) _must_check_; /* -ENOTCONN, -E2BIG */
-enum seal_in seal_client_take(struct seal_client *c, struct slice frame, struct slice *ret_body);
+enum seal_in seal_client_take(struct seal_client *c, uint32_t request, struct slice frame, struct slice *ret_body);
