@@ -14,16 +14,12 @@
 
 #include "shared/clock.h"
 
-#define CLUSTERS_MAX 8u
-
 extern char **environ;
 
 struct pgtemp {
     char dir[64];
-    pid_t maker; /* Check's forks inherit us but must not clean up */
+    int lifeline; /* closes when this process and its forks are gone */
 };
-
-static struct pgtemp *clusters[CLUSTERS_MAX];
 
 /* Not Check's assertions: those work inside tests only, and main starts clusters. */
 static void _printf_(2, 3) must(bool good, const char *format, ...)
@@ -79,32 +75,44 @@ discard(struct pgtemp *p)
     nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/*
+ * A process that outlives us and cleans up when we are gone, however we went: a failed assertion
+ * leaves by _exit, a time limit by SIGKILL. It sees the pipe end when the last of our forks ends.
+ */
 static void
-discard_all(void)
+leave_a_reaper(struct pgtemp *p)
 {
-    for (unsigned i = 0; i < CLUSTERS_MAX; i++)
-        if (clusters[i] && clusters[i]->maker == getpid())
-            discard(clusters[i]);
+    int ends[2];
+    char byte;
+
+    must(pipe2(ends, O_CLOEXEC) == 0, "pipe: %s", strerror(errno));
+    pid_t child = fork();
+    must(child >= 0, "fork: %s", strerror(errno));
+    if (child == 0) {
+        int nothing = open("/dev/null", O_RDWR);
+
+        setsid(); /* Ctrl-C and the harness' kill are for the test */
+        for (int fd = 0; fd < 3; fd++)
+            dup2(nothing, fd);
+        close(ends[1]);
+        while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
+            ;
+        discard(p);
+        _exit(0);
+    }
+    close(ends[0]);
+    p->lifeline = ends[1];
 }
 
 struct pgtemp *
 pgtemp_start(const char *const *databases)
 {
-    static pid_t registered;
     struct pgtemp *p = calloc(1, sizeof(*p));
-    unsigned slot = 0;
 
-    while (slot < CLUSTERS_MAX && clusters[slot])
-        slot++;
-    must(p && slot < CLUSTERS_MAX, "no room for another cluster");
+    must(p != NULL, "out of memory");
     snprintf(p->dir, sizeof(p->dir), "/tmp/fleetcast-pg.XXXXXX");
     must(mkdtemp(p->dir) != NULL, "mkdtemp: %s", strerror(errno));
-    p->maker = getpid();
-    clusters[slot] = p;
-    if (registered != p->maker) {
-        must(atexit(discard_all) == 0, "atexit");
-        registered = p->maker;
-    }
+    leave_a_reaper(p);
     must(pg("start", p->dir, databases) == 0, "PostgreSQL did not start in %s", p->dir);
     return p;
 }
@@ -114,10 +122,8 @@ pgtemp_free(struct pgtemp *p)
 {
     if (!p)
         return NULL;
-    for (unsigned i = 0; i < CLUSTERS_MAX; i++)
-        if (clusters[i] == p)
-            clusters[i] = NULL;
     discard(p);
+    close(p->lifeline); /* the reaper finds nothing */
     free(p);
     return NULL;
 }

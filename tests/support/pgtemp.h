@@ -1,11 +1,10 @@
 /*
  * pgtemp.h - a private PostgreSQL for one test program, and plain sessions on it.
  *
- * Starts clusters with tests/support/pg in a fresh directory under /tmp; every cluster that is
- * still there is stopped and removed when the process that started it exits (not when one of
- * Check's forks does). Anything that fails ends the process (Check counts it as a failed test) and
- * says on stderr what PostgreSQL said: helpers here never return an error. May be used outside of
- * tests, too.
+ * Starts clusters with tests/support/pg in a fresh directory under /tmp; each is stopped and
+ * removed when the process that started it and all its forks are gone, however they went. Anything
+ * that fails ends the process (Check counts it as a failed test) and says on stderr what PostgreSQL
+ * said: helpers here never return an error. May be used outside of tests, too.
  */
 #pragma once
 #include <libpq-fe.h>
