@@ -93,25 +93,51 @@ start_loop(struct asker *a)
     return uv_signal_start(&a->sigint, on_sigint, SIGINT);
 }
 
+/* What is wrong is said here: a wrong key or name would only meet silence later. */
+static int
+load_files(struct asker *a, const struct invocation *in, FILE *errors)
+{
+    struct settings *s = &a->settings;
+    int err = settings_load(s, in->options[OPTION_CONFIG], errors);
+    if (err < 0)
+        return err;
+    err = identity_load(&a->identity, s->key);
+    if (err < 0) {
+        fprintf(errors, "%s: [fleetcast] key = \"%s\": %s\n", s->path, s->key,
+                err == -EPERM ? "its mode must be 0600 or 0400" : strerror(-err));
+        return err;
+    }
+    err = peers_load(&a->peers, s->peers, errors);
+    if (err < 0)
+        return err;
+    const struct peer *own = peers_find(&a->peers, s->name);
+    if (!own || memcmp(own->public_key, a->identity.public_key, SEAL_KEY_BYTES) != 0) {
+        fprintf(errors, "%s: [fleetcast] name = \"%s\": %s has %s\n", s->path, s->name, s->peers,
+                own ? "another key for it" : "no such line");
+        return -EINVAL;
+    }
+    if (!peers_find(&a->peers, s->coordinator_name)) {
+        fprintf(errors, "%s: [fleetcast] coordinator_name = \"%s\": %s has no such line\n", s->path,
+                s->coordinator_name, s->peers);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int
 load(struct asker *a, const struct invocation *in)
 {
-    if (settings_load(&a->settings, in->options[OPTION_CONFIG], stderr) < 0)
-        return CTL_FAILED;
-    int err = identity_load(&a->identity, a->settings.key);
-    if (err < 0) {
-        terminal_fault("%s: cannot use the key file %s: %s", a->settings.path, a->settings.key,
-                       err == -EPERM ? "its mode must be 0600 or 0400" : strerror(-err));
-        return CTL_FAILED;
-    }
-    if (peers_load(&a->peers, a->settings.peers, stderr) < 0)
-        return CTL_FAILED;
-    if (!peers_find(&a->peers, a->settings.coordinator_name)) {
-        terminal_fault("%s: no peer \"%s\" in %s (coordinator_name)", a->settings.path,
-                       a->settings.coordinator_name, a->settings.peers);
-        return CTL_FAILED;
-    }
-    return 0;
+    char *faults = NULL;
+    size_t bytes;
+    FILE *errors = open_memstream(&faults, &bytes);
+    int err = errors ? load_files(a, in, errors) : -ENOMEM;
+    if (errors)
+        fclose(errors);
+    char *rest = faults;
+    for (char *line = strtok_r(faults, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        terminal_fault("%s", line);
+    free(faults);
+    return err < 0 ? CTL_FAILED : CTL_DONE;
 }
 
 int

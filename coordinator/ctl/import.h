@@ -1,15 +1,14 @@
 /*
  * import.h - the rows of a CSV file on their way to the drivers of their devices.
  *
- * Rows go into a batch of their partition; two batches a partition are on their way at a time, so
- * all nodes work at once and memory is bounded by the number of partitions, never by the file. A
- * batch that is told RETRY or MOVED, or hears nothing, is sent again with a fresh map (it is
- * idempotent); when its time is over the partition is given up: its rows are counted as not done,
- * which is not the same as refused, and the rest of the file goes on.
+ * Reads, judges and counts them; lanes.h carries the good ones, rejects.h keeps the bad ones. What
+ * could not be done (a partition that does not answer) is not the same as what was refused: it is
+ * counted apart, and the same import again goes on.
  */
 #pragma once
 #include "coordinator/ctl/ask.h"
 #include "coordinator/ctl/import_rows.h"
+#include "coordinator/ctl/lanes.h"
 #include "coordinator/ctl/rejects.h"
 
 #define IMPORT_BATCH_TIMEOUT (60 * USEC_PER_SEC)
