@@ -70,11 +70,13 @@ on_section(void *arg, const char *section, const char *name, char *why)
     return NULL;
 }
 
-static _printf_(5, 6) int fault(FILE *errors, const char *path, const char *key, const char *value,
-                                const char *format, ...)
+/* A fault between keys, at the line of one of them. */
+static _printf_(6, 7) int fault(FILE *errors, const char *path, const char *section,
+                                const char *key, const char *value, const char *format, ...)
 {
     va_list args;
-    fprintf(errors, "%s: %s = \"%s\": ", path, key, value);
+    fprintf(errors, "%s:%u: [%s] %s = \"%s\": ", path, config_line(path, section, key), section,
+            key, value);
     va_start(args, format);
     vfprintf(errors, format, args);
     va_end(args);
@@ -85,7 +87,7 @@ static _printf_(5, 6) int fault(FILE *errors, const char *path, const char *key,
 static int
 key_fault(FILE *errors, const char *path, const char *key, const char *file, int err)
 {
-    return fault(errors, path, key, file, "%s",
+    return fault(errors, path, "node", key, file, "%s",
                  err == -EPERM    ? "mode must be 0600 or 0400"
                  : err == -EINVAL ? "not a key file (64 hex digits)"
                                   : strerror(-err));
@@ -99,13 +101,13 @@ judge_peers(const struct node_settings *s, const char *path, FILE *errors)
     const struct peer *coordinator = peers_find(&s->peers, s->coordinator_name);
 
     if (!me || me->role != ROLE_NODE)
-        return fault(errors, path, "[node] name", s->name, "%s has no node of that name",
+        return fault(errors, path, "node", "name", s->name, "%s has no node of that name",
                      s->peers_path);
     if (memcmp(me->public_key, s->identity.public_key, SEAL_KEY_BYTES) != 0)
-        return fault(errors, path, "[node] key", s->key_path, "not the key that %s has for %s",
+        return fault(errors, path, "node", "key", s->key_path, "not the key that %s has for %s",
                      s->peers_path, s->name);
     if (!coordinator || coordinator->role != ROLE_COORDINATOR)
-        return fault(errors, path, "[coordinator] name", s->coordinator_name,
+        return fault(errors, path, "coordinator", "name", s->coordinator_name,
                      "%s has no coordinator of that name", s->peers_path);
     return 0;
 }
@@ -130,7 +132,7 @@ judge_sending(const struct node_settings *s, const char *path, FILE *errors)
 
     if (strncmp(s->base_url, "https://", 8) != 0 &&
         !(s->allow_http && strncmp(s->base_url, "http://", 7) == 0))
-        return fault(errors, path, "[send] base_url", s->base_url,
+        return fault(errors, path, "send", "base_url", s->base_url,
                      "must begin with https:// (http:// needs allow_http = yes)");
     if (timing_check(&s->timing, why, sizeof(why)) < 0) {
         fprintf(errors, "%s: [timing]: %s\n", path, why);
@@ -144,10 +146,10 @@ judge(struct node_settings *s, const char *path, FILE *errors)
 {
     int err = identity_load(&s->identity, s->key_path);
     if (err < 0)
-        return key_fault(errors, path, "[node] key", s->key_path, err);
+        return key_fault(errors, path, "key", s->key_path, err);
     err = secret_key_read(s->token_key_path, s->token_key);
     if (err < 0)
-        return key_fault(errors, path, "[node] token_key", s->token_key_path, err);
+        return key_fault(errors, path, "token_key", s->token_key_path, err);
     err = peers_load(&s->peers, s->peers_path, errors);
     if (err == 0)
         err = judge_peers(s, path, errors);

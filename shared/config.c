@@ -353,3 +353,25 @@ config_free(const struct config_key *keys, size_t key_count, const char *section
         *field = NULL;
     }
 }
+
+unsigned
+config_line(const char *path, const char *section, const char *key)
+{
+    char line[LINE_BYTES_MAX + 2], title[64] = "";
+    unsigned number = 0, found = 0;
+    FILE *file = fopen(path, "re");
+
+    while (file && !found && fgets(line, sizeof(line), file)) {
+        const char *at = line + strspn(line, " \t");
+        size_t bytes = strcspn(at, " \t=");
+        number++;
+        if (*at == '[')
+            snprintf(title, sizeof(title), "%.*s", (int) strcspn(at + 1, "]"), at + 1);
+        else if (strcmp(title, section) == 0 && strlen(key) == bytes &&
+                 strncmp(at, key, bytes) == 0)
+            found = number;
+    }
+    if (file)
+        fclose(file);
+    return found;
+}
