@@ -7,43 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/message.h"
 #include "proto/socket.h"
+#include "proto/wire.h"
 
-#define HINT_BYTES      24u /* term, map version, content version: big endian */
 #define CHECK_MS        1000u
 #define REBUILD_SILENCE (15 * USEC_PER_SEC)
 
 struct feed_publisher {
     struct socket *socket;
+    struct wire_writer *writer;
 };
 
 struct feed_subscriber {
     uv_loop_t *loop;
     char *url;
     struct socket *socket; /* NULL: could not be opened again yet, or stopped */
+    struct wire_reader *reader;
     uv_timer_t timer;
     usec_t heard_at;
     bool stopped;
     feed_hint_fn *on_hint;
     void *arg;
 };
-
-static void
-put_u64(uint8_t *p, uint64_t v)
-{
-    for (unsigned i = 0; i < 8; i++)
-        p[i] = (uint8_t) (v >> (56 - 8 * i));
-}
-
-static uint64_t
-get_u64(const uint8_t *p)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < 8; i++)
-        v = v << 8 | p[i];
-    return v;
-}
 
 /* ---- publishing ---- */
 
@@ -65,13 +51,15 @@ int
 feed_publish_start(struct feed_publisher **ret, uv_loop_t *loop, const char *url)
 {
     struct feed_publisher *p = calloc(1, sizeof(*p));
-    int r;
+    int r = -ENOMEM;
 
     if (!p)
-        return -ENOMEM;
-    r = socket_open(&p->socket, loop, SOCKET_PUB, url, ignore_message, ignore_room, p);
+        return r;
+    p->writer = wire_writer_new();
+    if (p->writer)
+        r = socket_open(&p->socket, loop, SOCKET_PUB, url, ignore_message, ignore_room, p);
     if (r < 0) {
-        free(p);
+        feed_publish_free(p);
         return r;
     }
     *ret = p;
@@ -81,15 +69,19 @@ feed_publish_start(struct feed_publisher **ret, uv_loop_t *loop, const char *url
 void
 feed_publish(struct feed_publisher *p, const struct hint *hint)
 {
-    uint8_t bytes[HINT_BYTES];
+    struct slice body;
     nng_msg *m;
 
-    put_u64(bytes, hint->term);
-    put_u64(bytes + 8, hint->map_version);
-    put_u64(bytes + 16, hint->content_version);
-    if (nng_msg_alloc(&m, 0) != 0)
-        return; /* a lost hint costs nothing: reports ask each second anyway */
-    if (nng_msg_append(m, bytes, sizeof(bytes)) != 0 || socket_send(p->socket, m) < 0)
+    wire_writer_reset(p->writer);
+    wire_array(p->writer, 4);
+    wire_u64(p->writer, PROTOCOL_VERSION);
+    wire_u64(p->writer, hint->term);
+    wire_u64(p->writer, hint->map_version);
+    wire_u64(p->writer, hint->content_version);
+    /* A lost hint costs nothing: reports ask each second anyway. */
+    if (wire_writer_done(p->writer, &body) < 0 || nng_msg_alloc(&m, 0) != 0)
+        return;
+    if (nng_msg_append(m, body.data, body.bytes) != 0 || socket_send(p->socket, m) < 0)
         nng_msg_free(m);
 }
 
@@ -102,6 +94,8 @@ feed_publish_stop(struct feed_publisher *p)
 struct feed_publisher *
 feed_publish_free(struct feed_publisher *p)
 {
+    if (p)
+        wire_writer_free(p->writer);
     free(p);
     return NULL;
 }
@@ -112,12 +106,20 @@ static void
 on_message(void *arg, nng_msg *m)
 {
     struct feed_subscriber *s = arg;
-    const uint8_t *p = nng_msg_body(m);
+    struct hint hint;
 
-    if (nng_msg_len(m) != HINT_BYTES)
+    if (wire_read_open(s->reader, (struct slice){nng_msg_body(m), nng_msg_len(m)}) < 0)
+        return;
+    wire_read_array(s->reader, 4, 4);
+    if (wire_read_u64(s->reader, PROTOCOL_VERSION) != PROTOCOL_VERSION)
+        wire_read_fail(s->reader);
+    hint.term = wire_read_u64(s->reader, INT64_MAX);
+    hint.map_version = wire_read_u64(s->reader, INT64_MAX);
+    hint.content_version = wire_read_u64(s->reader, INT64_MAX);
+    if (wire_read_close(s->reader) < 0)
         return;
     s->heard_at = clock_boot();
-    s->on_hint(s->arg, &(struct hint){get_u64(p), get_u64(p + 8), get_u64(p + 16)});
+    s->on_hint(s->arg, &hint);
 }
 
 static int
@@ -154,11 +156,11 @@ feed_subscribe_start(struct feed_subscriber **ret, uv_loop_t *loop, const char *
     s->on_hint = on_hint;
     s->arg = arg;
     s->url = strdup(url);
-    if (s->url)
+    s->reader = wire_reader_new();
+    if (s->url && s->reader)
         r = open_socket(s);
     if (r < 0) {
-        free(s->url);
-        free(s);
+        feed_subscribe_free(s);
         return r;
     }
     uv_timer_init(loop, &s->timer);
@@ -181,8 +183,10 @@ feed_subscribe_stop(struct feed_subscriber *s)
 struct feed_subscriber *
 feed_subscribe_free(struct feed_subscriber *s)
 {
-    if (s)
+    if (s) {
+        wire_reader_free(s->reader);
         free(s->url);
+    }
     free(s);
     return NULL;
 }

@@ -142,6 +142,9 @@ cluster_new(const struct cluster_options *o)
         snprintf(name, sizeof(name), "n%u", i);
         cluster_do(c, "start", name);
     }
+    char count[16];
+    number(count, or_default(o->nodes, 3));
+    script(c, "settled", count, NULL);
     if (o->latency_max_ms) {
         char json[64];
         snprintf(json, sizeof(json), "{\"latency_ms\":[%u,%u]}", o->latency_min_ms,
