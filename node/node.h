@@ -6,8 +6,6 @@
 #pragma once
 #include "node/settings.h"
 
-#define NODE_EXIT_CLONE 78 /* another process of our name took over: systemd must not restart us   \
-                            */
-
-/* Runs until it is told to stop. The process's exit code; what was wrong went to stderr. */
+/* Runs until it is told to stop. The process's exit code (78: another process of our name took a
+ * partition over, systemd must not restart us); what was wrong went to stderr. */
 int node_run(const struct node_settings *settings, const char *version);
