@@ -839,6 +839,256 @@ START_TEST(a_poison_row_costs_only_its_optional_field)
 }
 END_TEST
 
+/* ---- what keeps the gate closed ---- */
+
+static void
+closed_because(const char *words)
+{
+    start_as("n1");
+    run_until(is_closed, 5000);
+    ck_assert_msg(strstr(partition_reason(rig.p), words) != NULL, "%s", partition_reason(rig.p));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT epoch FROM owner"));
+}
+
+START_TEST(another_schema_keeps_the_gate_closed)
+{
+    pgtemp_do(db_admin,
+              "INSERT INTO schema_version SELECT (s.v).* FROM (SELECT jsonb_populate_record("
+              "x, '{\"version\": 99}') AS v FROM schema_version x LIMIT 1) s");
+    closed_because("schema version");
+    pgtemp_do(db_admin, "DELETE FROM schema_version WHERE version = 99");
+    run_until(is_open, 5000);
+}
+END_TEST
+
+START_TEST(a_commit_that_is_not_durable_keeps_the_gate_closed)
+{
+    pgtemp_do(db_admin, "ALTER SYSTEM SET full_page_writes = off");
+    pgtemp_do(db_admin, "SELECT pg_reload_conf()");
+    closed_because("full_page_writes");
+    pgtemp_do(db_admin, "ALTER SYSTEM RESET full_page_writes");
+    pgtemp_do(db_admin, "SELECT pg_reload_conf()");
+    run_until(is_open, 5000);
+}
+END_TEST
+
+START_TEST(a_database_that_was_rolled_back_stays_closed)
+{
+    char path[64];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/highwater-" PARTITION, state_dir);
+    f = fopen(path, "w");
+    fputs("1 1 5\n", f);
+    fclose(f);
+    closed_because("rolled back");
+}
+END_TEST
+
+START_TEST(another_partitions_database_stays_closed)
+{
+    pgtemp_do(db_admin, "UPDATE owner SET partition = 'p2'");
+    closed_because("another partition");
+    pgtemp_do(db_admin, "UPDATE owner SET partition = 'p1'");
+}
+END_TEST
+
+START_TEST(a_pool_above_what_is_left_is_refused)
+{
+    PGconn *sessions[96];
+    unsigned n = 0;
+
+    /* 100 - 3 reserved; leave three for a pool of four. */
+    while (n < ARRAY_SIZE(sessions) &&
+           pgtemp_int(db_admin, "SELECT 97 - count(*) FROM pg_stat_activity WHERE datid IS NOT NULL"
+                                " AND usesysid IS NOT NULL") > 3)
+        sessions[n++] = pgtemp_open(pg, PARTITION, NULL);
+    closed_because("pool");
+    while (n > 0)
+        PQfinish(sessions[--n]);
+    run_until(is_open, 5000);
+}
+END_TEST
+
+/* ---- doubts of many kinds at once ---- */
+
+static int frozen_pid;
+static usec_t frozen_at;
+static bool
+all_done_while_a_backend_freezes(struct rig *r)
+{
+    static bool frozen;
+
+    if (!frozen && wire_count >= 300) {
+        frozen = true;
+        frozen_at = clock_boot();
+        frozen_pid = (int) pgtemp_int(db_admin, "SELECT pid FROM pg_stat_activity WHERE"
+                                                " application_name = 'fleetcast-node/n1/tick'");
+        kill(frozen_pid, SIGSTOP);
+    }
+    /* It comes back long after its claims were given up: what it commits then must not be sent. */
+    if (frozen_pid && clock_boot() > frozen_at + 1500 * USEC_PER_MSEC) {
+        kill(frozen_pid, SIGCONT);
+        frozen_pid = 0;
+    }
+    return frozen && !frozen_pid && all_done(r);
+}
+
+START_TEST(a_backend_that_freezes_costs_no_doubt)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(all_done_while_a_backend_freezes, 40000);
+    ck_assert_uint_eq(1000, check_once());
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    check_pace(20 * USEC_PER_MSEC);
+    /* What the first epoch had claimed starts within its window or never. */
+    for (unsigned i = 0; i < wire_count; i++)
+        if (strncmp(wire_log[i].token, "v1." PARTITION ".1.", 6 + sizeof(PARTITION) - 1) == 0)
+            ck_assert_uint_lt(wire_log[i].started, frozen_at + timing.send_window);
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    pgtemp_do(db_admin,
+              "INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state, epoch,"
+              " token) SELECT device_id, 1, lead_no, now(), 1, 3, gen_random_uuid() FROM lead"
+              " WHERE lead_no <= 10; UPDATE audience SET cursor = 10;"
+              "UPDATE enrollment SET token = (lpad(to_hex((extract(epoch FROM now()) *"
+              " 1000)::bigint), 12, '0') || '7' || substr(md5(random()::text), 1, 3) || '8'"
+              " || substr(md5(random()::text), 1, 15))::uuid;"
+              "UPDATE owner SET epoch = 3, driver = 'n1', clean = false");
+    rig.transport.slots = 16;
+    usec_t begun = clock_boot();
+    start_as("n1");
+    run_until(is_open, 20000);
+    ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE state = 3 AND"
+                                               " epoch = 3"));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1"));
+    fixture_sums();
+    /* These devices may have sent just before: they wait S + T_http and their gap. */
+    ck_assert_uint_eq(0, wire_count);
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(500, check_once());
+    for (unsigned i = 0; i < wire_count; i++)
+        ck_assert_uint_gt(wire_log[i].started, begun + timing.send_window + timing.http);
+}
+END_TEST
+
+static void
+outage(const struct sent *r, unsigned nth, struct outcome_report *ret)
+{
+    if (nth >= 100)
+        *ret = (struct outcome_report){.outcome = OUTCOME_UNKNOWN, .reason = REASON_TIMEOUT};
+}
+
+static unsigned quiet_count;
+static usec_t quiet_since;
+static bool
+is_quiet(struct rig *r)
+{
+    if (wire_count != quiet_count) {
+        quiet_count = wire_count;
+        quiet_since = clock_boot();
+    }
+    return wire_count > 100 && clock_boot() - quiet_since > 500 * USEC_PER_MSEC;
+}
+
+START_TEST(an_outage_costs_what_was_in_flight_and_probes)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    rig.transport.script = outage;
+    rig.transport.slots = 20;
+    rig.transport.latency_ms = 20;
+    start_as("n1");
+    run_until(is_quiet, 20000);
+    ck_assert_uint_le(partition_meter(rig.p)->unknown, 20 + 5 + 2);
+    ck_assert_uint_ge(partition_meter(rig.p)->unknown, 5);
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(few_slots_serve_all_devices_and_slow_answers_hold_nobody_else)
+{
+    fixture_devices(40, 5, 20, 40);
+    fixture_campaign();
+    rig.transport.slots = 3;
+    start_as("n1");
+    run_until(all_done, 30000);
+    ck_assert_uint_eq(200, check_once());
+    check_pace(20 * USEC_PER_MSEC);
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(a_drain_without_a_database_ends_in_time)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    rig.transport.latency_ms = 200;
+    start_as("n1");
+    run_until(some_in_flight, 20000);
+    PQfinish(db_admin);
+    pgtemp_crash(pg);
+    usec_t asked = clock_boot();
+    partition_drain(rig.p);
+    run_until(is_stopped, 10000);
+    ck_assert_uint_le(clock_boot() - asked, timing.http + timing.commit + 500 * USEC_PER_MSEC);
+    pgtemp_run(pg);
+    db_admin = pgtemp_open(pg, PARTITION, NULL);
+    ck_assert_str_eq("f", pgtemp_text(db_admin, "SELECT clean FROM owner"));
+    kill_driver();
+    start_as("n1");
+    run_until(all_done, 30000);
+    check_once();
+    ck_assert_int_eq(1000, pgtemp_int(db_admin, "SELECT sent + unknown FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
+/* A device that an import makes while the driver is open; and one that it changes. */
+static bool
+device_9_is_here(struct rig *r)
+{
+    return schedule_find(partition_devices(r->p), 9) != NULL;
+}
+
+static bool
+device_9_is_slower(struct rig *r)
+{
+    return schedule_find(partition_devices(r->p), 9)->max_delay_ms == 999;
+}
+
+START_TEST(a_device_that_an_import_made_is_read_after_its_commit)
+{
+    fixture_devices(8, 2, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(all_done, 10000);
+    pgtemp_do(db_admin, "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, next_lead_no,"
+                        " transport, address) VALUES (9, 5, 6, 1, 'null', 'x');"
+                        "INSERT INTO lead(device_id, lead_no, phone, name, attributes) VALUES"
+                        " (9, 1, 60000900001, 'n', '{\"city\": \"x\"}');"
+                        "INSERT INTO audience(device_id, source_id, upto) VALUES (9, 1, 1);"
+                        "UPDATE progress SET audience = audience + 1");
+    ck_assert_int_eq(0, partition_device_changed(rig.p, 9));
+    run_until(device_9_is_here, 5000);
+    run_until(all_done, 5000);
+    ck_assert_uint_eq(17, check_once());
+    pgtemp_do(db_admin, "UPDATE device SET max_delay_ms = 999 WHERE device_id = 9");
+    ck_assert_int_eq(0, partition_device_changed(rig.p, 9));
+    run_until(device_9_is_slower, 5000);
+    fixture_sums();
+}
+END_TEST
+
 static Suite *
 partition_suite(void)
 {
@@ -863,6 +1113,17 @@ partition_suite(void)
     tcase_add_test(t, a_started_campaign_freezes_its_audience);
     tcase_add_test(t, after_a_pause_or_a_cancel_is_applied_no_send_starts);
     tcase_add_test(t, a_poison_row_costs_only_its_optional_field);
+    tcase_add_test(t, another_schema_keeps_the_gate_closed);
+    tcase_add_test(t, a_commit_that_is_not_durable_keeps_the_gate_closed);
+    tcase_add_test(t, a_database_that_was_rolled_back_stays_closed);
+    tcase_add_test(t, another_partitions_database_stays_closed);
+    tcase_add_test(t, a_pool_above_what_is_left_is_refused);
+    tcase_add_test(t, a_backend_that_freezes_costs_no_doubt);
+    tcase_add_test(t, more_older_claims_than_slots_become_unknown_page_by_page);
+    tcase_add_test(t, an_outage_costs_what_was_in_flight_and_probes);
+    tcase_add_test(t, few_slots_serve_all_devices_and_slow_answers_hold_nobody_else);
+    tcase_add_test(t, a_drain_without_a_database_ends_in_time);
+    tcase_add_test(t, a_device_that_an_import_made_is_read_after_its_commit);
     suite_add_tcase(s, t);
     return s;
 }
