@@ -129,6 +129,7 @@ static const struct question questions[] = {
 struct answers {
     const struct replies *replies;
     struct db_args args;
+    struct asked *asked[ANSWERS_WAITING_MAX]; /* NULL = free */
     unsigned waiting;
 };
 
@@ -136,6 +137,8 @@ struct asked { /* a question that the database is answering */
     struct answers *answers;
     struct partition *partition;
     struct rpc_ticket ticket;
+    struct uuid incarnation; /* of the asker; with its request id it names the request */
+    uint64_t request_id;
     const struct question *question;
     unsigned at; /* PAGING_STATEMENTS: which of them */
 };
@@ -412,6 +415,44 @@ answer_page(const struct asked *asked, const struct db_reply *reply)
     free(page.words);
 }
 
+/* The asker heard nothing for a while and asked again on a new session: what the database is
+ * working at is answered there, not worked out twice. */
+static bool
+is_asked_again(struct answers *a, struct rpc_ticket ticket, const struct request *q)
+{
+    for (unsigned n = 0; n < ANSWERS_WAITING_MAX; n++) {
+        struct asked *asked = a->asked[n];
+        if (!asked || asked->request_id != q->id ||
+            memcmp(&asked->incarnation, &q->incarnation, sizeof(q->incarnation)) != 0)
+            continue;
+        asked->ticket = ticket;
+        return true;
+    }
+    return false;
+}
+
+static void
+keep(struct answers *a, struct asked *asked)
+{
+    unsigned n = 0;
+    while (a->asked[n])
+        n++;
+    assert(n < ANSWERS_WAITING_MAX);
+    a->asked[n] = asked;
+    a->waiting++;
+}
+
+static void
+forget(struct answers *a, struct asked *asked)
+{
+    unsigned n = 0;
+    while (a->asked[n] != asked)
+        n++;
+    a->asked[n] = NULL;
+    a->waiting--;
+    free(asked);
+}
+
 static void
 on_answered(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
@@ -425,8 +466,7 @@ on_answered(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     else
         replies_status(asked->answers->replies, asked->ticket, MESSAGE_ASK, STATUS_RETRY,
                        "the connection to the database was lost");
-    asked->answers->waiting--;
-    free(asked);
+    forget(asked->answers, asked);
 }
 
 static const struct question *
@@ -449,7 +489,7 @@ submit(struct answers *a, struct asked *asked)
     if (pool)
         err = db_submit(dbpool_lane(pool, LANE_QUERY), &call, 1, QUERY_TIMEOUT, on_answered, asked);
     if (err == 0) {
-        a->waiting++;
+        keep(a, asked);
         return;
     }
     replies_status(a->replies, asked->ticket, MESSAGE_ASK, STATUS_RETRY,
@@ -462,6 +502,8 @@ answers_take(struct answers *a, struct partition *p, struct rpc_ticket ticket,
              const struct request *q)
 {
     assert(q->kind == MESSAGE_ASK);
+    if (is_asked_again(a, ticket, q))
+        return;
     const struct question *question = find_question(q->ask.question);
     if (!question) {
         replies_status(a->replies, ticket, MESSAGE_ASK, STATUS_BAD, "no such question");
@@ -476,7 +518,12 @@ answers_take(struct answers *a, struct partition *p, struct rpc_ticket ticket,
         replies_status(a->replies, ticket, MESSAGE_ASK, STATUS_FAILED, "out of memory");
         return;
     }
-    *asked = (struct asked){.answers = a, .partition = p, .ticket = ticket, .question = question};
+    *asked = (struct asked){.answers = a,
+                            .partition = p,
+                            .ticket = ticket,
+                            .incarnation = q->incarnation,
+                            .request_id = q->id,
+                            .question = question};
     db_args_reset(&a->args);
     if (!put_cursor(&a->args, asked, q->ask.cursor) ||
         !put_arguments(&a->args, question->argument, &q->ask)) {

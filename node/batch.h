@@ -18,7 +18,8 @@ struct intake {
     const struct replies *replies;
     const uint8_t *token_key;
     struct row_limits limits;
-    struct db_args args[INTAKE_ARGS]; /* of the transaction that is being submitted */
+    struct db_args args[INTAKE_ARGS];          /* of the transaction that is being submitted */
+    struct batch *batches[INTAKE_WAITING_MAX]; /* NULL = free */
     unsigned waiting;
     char zones[64][64]; /* that PostgreSQL knew: its view reads 600 files at each look */
     unsigned zone_count;
@@ -38,6 +39,8 @@ struct batch {
     struct intake *intake;
     struct partition *partition;
     struct rpc_ticket ticket;
+    struct uuid incarnation; /* of the asker; with its request id it names the request */
+    uint64_t request_id;
     enum message_kind kind;
     bool update, refuse_shared;
     uint64_t epoch;

@@ -134,6 +134,8 @@ batch_new(struct intake *i, struct partition *p, struct rpc_ticket ticket, const
         .intake = i,
         .partition = p,
         .ticket = ticket,
+        .incarnation = q->incarnation,
+        .request_id = q->id,
         .kind = q->kind,
         .update = of_devices ? q->devices.update : q->leads.update,
         .refuse_shared = !of_devices && q->leads.refuse_shared,
@@ -156,11 +158,50 @@ batch_new(struct intake *i, struct partition *p, struct rpc_ticket ticket, const
     return b;
 }
 
+/* The asker heard nothing for a while and asked again on a new session: the batch that is at work
+ * answers there. */
+static bool
+is_asked_again(struct intake *i, struct rpc_ticket ticket, const struct request *q)
+{
+    for (unsigned n = 0; n < INTAKE_WAITING_MAX; n++) {
+        struct batch *b = i->batches[n];
+        if (!b || b->request_id != q->id ||
+            memcmp(&b->incarnation, &q->incarnation, sizeof(q->incarnation)) != 0)
+            continue;
+        b->ticket = ticket;
+        return true;
+    }
+    return false;
+}
+
+static void
+keep_batch(struct intake *i, struct batch *b)
+{
+    unsigned n = 0;
+    while (i->batches[n])
+        n++;
+    assert(n < INTAKE_WAITING_MAX);
+    i->batches[n] = b;
+    i->waiting++;
+}
+
+static void
+forget_batch(struct intake *i, const struct batch *b)
+{
+    unsigned n = 0;
+    while (i->batches[n] != b)
+        n++;
+    i->batches[n] = NULL;
+    i->waiting--;
+}
+
 void
 intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
             const struct request *q)
 {
     assert(q->kind == MESSAGE_DEVICES || q->kind == MESSAGE_LEADS);
+    if (is_asked_again(i, ticket, q))
+        return;
     if (!partition_may_write(p)) {
         const char *why = partition_reason(p);
         replies_status(i->replies, ticket, q->kind, STATUS_RETRY,
@@ -176,7 +217,7 @@ intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
         replies_status(i->replies, ticket, q->kind, STATUS_FAILED, "out of memory");
         return;
     }
-    i->waiting++;
+    keep_batch(i, b);
     if (b->kind == MESSAGE_DEVICES)
         batch_start_devices(b);
     else
@@ -205,7 +246,7 @@ batch_end(struct batch *b, enum message_status status, const char *reason)
     }
     replies_send(i->replies, b->ticket, &reply);
     free(reasons);
-    i->waiting--;
+    forget_batch(i, b);
     batch_free(b);
 }
 

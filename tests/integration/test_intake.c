@@ -27,10 +27,14 @@ setup(void)
     driver_start(&d, pg, "work");
 }
 
+static struct driver_answer *pending; /* of the test, never answered */
+
 static void
 teardown(void)
 {
     driver_stop(&d);
+    if (pending)
+        driver_answer_done(pending);
     PQfinish(db);
 }
 
@@ -441,6 +445,36 @@ START_TEST(a_freeze_between_probe_and_write_is_seen)
 }
 END_TEST
 
+/* As the rpc client does after a second of silence: one batch at work, one answer, on the newest.
+ */
+START_TEST(a_request_that_is_asked_again_is_not_done_twice)
+{
+    static struct driver_answer first;
+    struct driver_answer second;
+    have_devices(1, 1);
+    PGconn *holder = pgtemp_open(pg, "work", NULL);
+    pgtemp_do(holder, "BEGIN");
+    pgtemp_do(holder, "SELECT pg_advisory_xact_lock(fleetcast_lock())");
+    struct lead_row row = lead(1, 60120000001);
+    struct request q = leads_request(&row, 1);
+    driver_send(&d, &q, &first);
+    d.request_id--;
+    driver_send(&d, &q, &second);
+    while (intake_waiting(d.intake) == 0)
+        uv_run(&d.loop, UV_RUN_ONCE);
+    struct lead_row marker = lead(1, 123); /* refused at once: comes after both */
+    done_verdicts(put_leads(&marker, 1), "x");
+    ck_assert_uint_eq(intake_waiting(d.intake), 1);
+    pgtemp_do(holder, "COMMIT");
+    PQfinish(holder);
+    driver_wait(&d, &second);
+    verdicts(&second, "a");
+    ck_assert(!first.done);
+    driver_answer_done(&second);
+    pending = &first; /* ends, cancelled, with the client */
+}
+END_TEST
+
 START_TEST(a_lost_connection_asks_for_the_batch_again)
 {
     struct driver_answer a;
@@ -489,6 +523,7 @@ suite(void)
     tcase_add_test(t, a_batch_of_an_older_epoch_writes_nothing);
     tcase_add_test(t, a_freeze_between_probe_and_write_is_seen);
     tcase_add_test(t, a_lost_connection_asks_for_the_batch_again);
+    tcase_add_test(t, a_request_that_is_asked_again_is_not_done_twice);
     tcase_add_test(t, devices_are_created_once);
     tcase_add_test(t, an_update_overwrites_and_creates_what_is_new);
     tcase_add_test(t, tokens_are_sealed_for_their_device);
