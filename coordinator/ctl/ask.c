@@ -649,7 +649,10 @@ ask_failed(struct asker *a, int err, const char *what, ...)
         terminal_fault("%s: interrupted", text);
         return CTL_FAILED;
     }
-    terminal_fault("%s: %s", text, err == -ENOMEM ? "out of memory" : a->why);
+    terminal_fault("%s: %s", text,
+                   err == -ENOMEM  ? "out of memory"
+                   : err == -EPIPE ? "the output cannot be written"
+                                   : a->why);
     switch (err) {
     case -ETIMEDOUT:
         if (!a->asked_coordinator) {

@@ -120,10 +120,10 @@ print_json(const struct view_source *s, json_t *rows)
                             view_state_word(s->state), "source_id", (int) s->id, "content_version",
                             (json_int_t) s->version, "started_at", started, "content",
                             json_loads(s->json, 0, NULL), "progress", total, "partitions", rows);
-    int err = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0 ? 0 : -EIO;
+    int err = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0 ? 0 : -EPIPE;
     fputc('\n', stdout);
     json_decref(all);
-    return fflush(stdout) == 0 ? err : -EIO;
+    return fflush(stdout) == 0 ? err : -EPIPE;
 }
 
 static void

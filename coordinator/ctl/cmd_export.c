@@ -54,7 +54,7 @@ on_page(void *arg, struct slice partition, const struct answer *page)
     struct export *e = arg;
     int err = answer_table_page(&e->table, partition, page);
     if (err == 0 && ferror(e->table.out))
-        err = -EIO;
+        err = -EPIPE; /* no use in asking on */
     progress_draw(&e->progress, clock_boot(), e->table.row_count, -1);
     return err;
 }
@@ -84,7 +84,9 @@ open_out(struct export *e, const char *path)
 static int
 close_out(struct export *e, const char *path, bool whole)
 {
-    int err = ferror(e->table.out) || fclose(e->table.out) != 0 ? -EIO : 0;
+    int err = ferror(e->table.out) ? -EPIPE : 0;
+    if (fclose(e->table.out) != 0)
+        err = -EPIPE;
     if (err == 0 && whole && rename(e->part, path) < 0)
         err = -errno;
     if (err < 0)
@@ -117,7 +119,8 @@ export_all(struct export *e, struct asker *a, const struct invocation *in,
         written = written ?: closed;
     }
     if (written < 0) {
-        terminal_fault("%s cannot be written: %s", path ? path : "the output", strerror(-written));
+        terminal_fault("%s cannot be written: %s", path ? path : "the output",
+                       written == -EPIPE ? "is the disk full?" : strerror(-written));
         return CTL_FAILED;
     }
     if (err < 0)

@@ -272,16 +272,18 @@ finish(struct import_call *c, int err)
     const struct import_counts *n = import_counts(c->import);
     unsigned lost = import_tell_not_done(c->import);
     if (err == -EINTR)
-        terminal_fault("stopped after %llu rows; what was on its way is done",
-                       (unsigned long long) n->read);
+        terminal_fault("stopped after %llu rows; they are done%s", (unsigned long long) n->read,
+                       lost > 0 ? " but for those" : "");
     else if (err < 0)
-        terminal_fault("%s", import_why(c->import));
-    if (lost > 0 || err < 0)
+        terminal_fault("cannot import %s: %s", c->config.path, import_why(c->import));
+    if (err == -EPERM)
+        terminal_next("use the configuration of an admin: fleetcast --config FILE ...");
+    else if (lost > 0 || err < 0)
         terminal_next("the same command again goes on: rows that are there already are duplicates\n"
                       "        (fleetcast import %s %s)",
                       noun(c), c->config.path);
-    else if (n->rejected > 0 && c->in->format == TABLE_TEXT)
-        printf("Again, after correcting: fleetcast import %s %s\n", noun(c), c->rejects_path);
+    else if (n->rejected > 0)
+        terminal_next("after correcting: fleetcast import %s %s", noun(c), c->rejects_path);
     if (err == -EPERM)
         return CTL_REFUSED;
     if (err == -EINTR)

@@ -202,6 +202,8 @@ print_screen(const struct view *v, FILE *out)
         fputc('\n', out);
         print_sources(v, out);
     }
+    if (v->silent_count > 0)
+        fprintf(out, "sources without %u partitions that do not answer\n", v->silent_count);
     fprintf(out, "coordinator %s active\n", v->coordinator);
 }
 
@@ -288,14 +290,15 @@ print_json(const struct view *v)
     for (unsigned i = 0; i < v->partition_count; i++)
         histogram_merge(all, &v->partitions[i].lateness);
     json_t *status =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:f, s:o}", "verdict",
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:f, s:o}", "verdict",
                   why[0] ? "degraded" : "ok", "why", why, "at",
                   table_time_text(now, (int64_t) clock_real(), false), "coordinator",
                   v->coordinator, "term", (json_int_t) v->term, "map_version",
                   (json_int_t) v->map_version, "content_version", (json_int_t) v->content_version,
                   "nodes", nodes_json(v), "partitions", partitions_json(v), "sources",
-                  sources_json(v), "messages_per_second", (double) cluster_rate_milli(v) / 1000.0,
-                  "lateness_ms", lateness_json(all));
+                  sources_json(v), "partitions_silent", (json_int_t) v->silent_count,
+                  "messages_per_second", (double) cluster_rate_milli(v) / 1000.0, "lateness_ms",
+                  lateness_json(all));
     free(all);
     if (!status)
         return -ENOMEM;

@@ -295,14 +295,13 @@ import_each_device(struct import *im, import_device_fn *on_device, void *arg)
 
 /* ---- the run ---- */
 
-/* The row in hand ends too: as not done, or as without a place. */
+/* What was read is still sent, unless something is wrong; the row in hand counts as not read. */
 static void
 stop(struct import *im)
 {
-    lanes_stop(im->lanes);
+    lanes_stop(im->lanes, im->err < 0);
     im->eof = true;
-    if (im->held && lanes_put(im->lanes, &im->out) == LANES_NO_RANGE)
-        im->counts.not_done++;
+    im->counts.read -= im->held;
     im->held = false;
 }
 

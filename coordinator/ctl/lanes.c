@@ -260,9 +260,9 @@ pause_batch(struct batch *b, const char *why)
     b->again_at = now + b->pause;
     b->pause = MIN_OF(2 * b->pause, PAUSE_MAX);
     l->want_map = true;
-    if (b->lane->lost || l->stopped)
+    if (b->lane->lost)
         drop_batch(b);
-    else if (now - b->first_asked >= l->config.batch_timeout)
+    else if (l->stopped || now - b->first_asked >= l->config.batch_timeout)
         lose_lane(b->lane, why);
 }
 
@@ -543,13 +543,14 @@ lanes_flush(struct lanes *l)
 }
 
 void
-lanes_stop(struct lanes *l)
+lanes_stop(struct lanes *l, bool all)
 {
     l->stopped = true;
     for (uint32_t i = 0; i < l->lane_count; i++) {
         for (unsigned k = 0; k < BATCHES_PER_LANE; k++) {
             struct batch *b = l->lanes[i]->batches[k];
-            if (b && b->state != BATCH_EMPTY && b->state != BATCH_ASKED)
+            if (b && (b->state == BATCH_PAUSED ||
+                      (all && (b->state == BATCH_FILLING || b->state == BATCH_READY))))
                 drop_batch(b);
         }
     }

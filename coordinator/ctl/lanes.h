@@ -40,7 +40,9 @@ enum lanes_put { LANES_TAKEN, LANES_FULL /* wait, then put it again */, LANES_NO
 /* Copies the row's texts. */
 enum lanes_put lanes_put(struct lanes *l, const struct lanes_row *row);
 void lanes_flush(struct lanes *l); /* no more rows come: half-filled batches go too */
-void lanes_stop(struct lanes *l);  /* what is not on its way, and every later row, is not done */
+/* Nothing is sent twice any more: what waits for its next try, and every later row, is not done.
+ * all: what was never sent too. */
+void lanes_stop(struct lanes *l, bool all);
 /* Sends what is due; true while a batch is under way. *ret_wait is lowered to the next thing due.
  */
 bool lanes_tend(struct lanes *l, usec_t now, usec_t *ret_wait);

@@ -1,5 +1,4 @@
 /* main.c - the fleetcast command: arguments, then one verb. */
-#include <signal.h>
 #include <stdio.h>
 
 #include "coordinator/ctl/commands.h"
@@ -17,6 +16,5 @@ main(int argc, char *argv[])
         terminal_fault("libsodium cannot be used on this machine");
         return CTL_FAILED;
     }
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the output, not the end */
     return in.command->run(&in);
 }

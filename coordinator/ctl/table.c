@@ -143,9 +143,9 @@ write_cell(struct table *t, unsigned column, const char *text)
     struct column *c = &t->columns[column];
     unsigned length = (unsigned) parse_utf8_length((struct slice){text, strlen(text)});
     unsigned blanks = c->width > length ? c->width - length : 0;
-    if (column > 0)
-        fputs("  ", t->out);
     bool last = column + 1 == t->column_count;
+    if (column > 0 && !(last && text[0] == '\0'))
+        fputs("  ", t->out);
     if (c->kind != TABLE_WORDS)
         fprintf(t->out, "%*s%s", (int) blanks, "", text);
     else
@@ -216,7 +216,7 @@ put(struct table *t, const char *shown, json_t *value, struct slice plain)
         fprintf(t->out, "%s\"%s\":", t->at == 0 ? (t->row_count == 0 ? "[\n{" : ",\n{") : ",",
                 t->columns[t->at].name);
         if (value)
-            json_dumpf(value, t->out, JSON_ENCODE_ANY | JSON_COMPACT);
+            json_dumpf(value, t->out, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12));
         else
             t->out_of_memory = true;
         break;
@@ -344,7 +344,7 @@ table_done(struct table *t)
         fprintf(t->out, "%s%s", t->columns[i].name, i + 1 < t->column_count ? "," : "\n");
     int err = t->out_of_memory ? -ENOMEM : 0;
     if (fflush(t->out) != 0 || ferror(t->out))
-        err = err ?: -EIO;
+        err = err ?: -EPIPE;
     free(t->arena);
     free(t);
     return err;

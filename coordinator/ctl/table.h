@@ -45,7 +45,8 @@ void table_time(struct table *t, int64_t unix_usec);
 void table_bool(struct table *t, bool value);
 void table_null(struct table *t); /* "-", null, empty */
 
-/* Writes what is left; 0 or -errno of the output. Frees t (accepts NULL). */
+/* Writes what is left. 0, -ENOMEM, or -EPIPE: the output cannot be written. Frees t (accepts NULL).
+ */
 int table_done(struct table *t);
 /* Frees a table that has no row yet, as if it had never been; returns NULL. */
 struct table *table_drop(struct table *t);

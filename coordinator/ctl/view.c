@@ -245,7 +245,8 @@ on_progress(void *arg, struct slice partition, const struct answer *page)
     return 0;
 }
 
-static const struct question progress_question = {.name = "progress"};
+/* A screen is not held up by a partition that does not answer. */
+static const struct question progress_question = {.name = "progress", .timeout = 2 * USEC_PER_SEC};
 
 int
 view_progress(struct view *v, struct asker *a, view_progress_fn *each, void *arg)

@@ -216,6 +216,13 @@ interrupts(const struct call *c, struct reply *reply)
     return store(c, reply);
 }
 
+static int
+interrupts_and_p1_is_silent(const struct call *c, struct reply *reply)
+{
+    interrupted = true;
+    return p1_is_silent(c, reply);
+}
+
 /* ---- the run of one file ---- */
 
 static char directory[64], path[96], rejects_path[96];
@@ -338,7 +345,20 @@ START_TEST(an_interruption_ends_what_is_on_its_way)
     ck_assert_uint_eq(n.accepted, stored);
     ck_assert_uint_gt(n.accepted, 0);
     ck_assert_uint_lt(n.read, 100000);
+    ck_assert_uint_eq(n.accepted, n.read); /* what was read is done, nothing more is read */
+}
+END_TEST
+
+START_TEST(an_interruption_does_not_wait_for_a_silent_node)
+{
+    write_leads(100000);
+    behave = interrupts_and_p1_is_silent;
+    ck_assert_int_eq(run(), -EINTR);
+    ck_assert_uint_eq(import_tell_not_done(flow), 1);
+    struct import_counts n = close_run();
+    ck_assert_uint_eq(n.accepted, stored);
     ck_assert_uint_eq(n.read, n.accepted + n.not_done);
+    ck_assert_uint_le(sends, 4 + 3);
 }
 END_TEST
 
@@ -454,6 +474,7 @@ main(void)
     tcase_add_test(t, a_silent_partition_is_not_done_and_the_other_goes_on);
     tcase_add_test(t, a_node_that_refuses_us_ends_it);
     tcase_add_test(t, an_interruption_ends_what_is_on_its_way);
+    tcase_add_test(t, an_interruption_does_not_wait_for_a_silent_node);
     tcase_add_test(t, a_deadline_is_an_interruption);
     tcase_add_test(t, refused_rows_go_to_the_rejects_with_the_nodes_words);
     tcase_add_test(t, rows_without_a_device_are_refused);

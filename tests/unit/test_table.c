@@ -57,7 +57,7 @@ START_TEST(a_full_disk_is_an_error)
     struct table *t = table_new(full, TABLE_CSV);
     table_column(t, "a", NULL, TABLE_WORDS);
     table_int(t, 1);
-    ck_assert_int_eq(table_done(t), -EIO);
+    ck_assert_int_eq(table_done(t), -EPIPE);
     fclose(full);
 }
 END_TEST
