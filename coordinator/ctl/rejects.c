@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "coordinator/ctl/table.h"
+#include "shared/parse.h"
 
 struct shown {
     uint64_t line;
@@ -21,6 +22,7 @@ struct rejects {
     char *part; /* path while it is written */
     uint64_t count;
     struct shown shown[REJECTS_SHOWN];
+    char mended[CSV_ROW_BYTES_MAX];
 };
 
 int
@@ -72,6 +74,17 @@ put_field(struct rejects *r, struct slice text, char behind)
     fputc(behind, r->file);
 }
 
+/* The value is told in valid UTF-8, or the corrected row would be refused for our own column. */
+static struct slice
+mend(struct rejects *r, struct slice value)
+{
+    if (parse_utf8_valid(value))
+        return value;
+    for (size_t i = 0; i < value.bytes; i++)
+        r->mended[i] = (signed char) value.data[i] > 0 ? value.data[i] : '?';
+    return (struct slice){r->mended, value.bytes};
+}
+
 static void
 remember(struct rejects *r, const struct csv_row *row, struct slice column, struct slice value,
          struct slice reason)
@@ -106,7 +119,7 @@ rejects_put(struct rejects *r, const struct csv_row *row, unsigned field, struct
     }
     fprintf(r->file, "%llu%c", (unsigned long long) row->line, r->config.delimiter);
     put_field(r, column, r->config.delimiter);
-    put_field(r, value, r->config.delimiter);
+    put_field(r, mend(r, value), r->config.delimiter);
     put_field(r, reason, '\n');
     remember(r, row, column, hidden ? (struct slice){"(hidden)", 8} : value, reason);
     r->count++;

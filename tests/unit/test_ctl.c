@@ -298,6 +298,22 @@ START_TEST(the_file_of_rejects_imports_again)
 }
 END_TEST
 
+START_TEST(a_value_that_is_no_text_does_not_spoil_the_corrected_row)
+{
+    char text[500];
+    ck_assert_int_eq(read_header(IMPORT_LEADS, "device_id,phone,name"), 0);
+    struct rejects *r = open_rejects(-1);
+    read_row("1,60123456789,ca\xf9");
+    ck_assert_int_eq(rejects_put(r, &row, 2, words("not valid UTF-8")), 0);
+    ck_assert_int_eq(rejects_finish(r), 0);
+    rejects_free(r);
+    FILE *f = fopen(path, "r");
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    ck_assert_ptr_nonnull(strstr(text, "\n1,60123456789,ca\xf9,0,name,ca?,not valid UTF-8\n"));
+}
+END_TEST
+
 START_TEST(tokens_are_not_told)
 {
     char *shown, text[1000];
@@ -339,6 +355,7 @@ main(void)
     tcase_add_test(t, without_rejects_there_is_no_file);
     tcase_add_test(t, a_folder_that_is_not_there_is_an_error);
     tcase_add_test(t, the_file_of_rejects_imports_again);
+    tcase_add_test(t, a_value_that_is_no_text_does_not_spoil_the_corrected_row);
     tcase_add_test(t, tokens_are_not_told);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
