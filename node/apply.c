@@ -211,11 +211,25 @@ encode_sources(struct content_apply *a)
     return n;
 }
 
+/* A text that does not compile here keeps its sources waiting, and nothing else. */
+static int
+put_template(struct content_apply *a, struct parsed *p)
+{
+    char why[200] = "", quoted[240];
+    int r = book_put_template(a->p->book, &p->item.template_, why, sizeof(why));
+
+    if (r != -EINVAL)
+        return r;
+    log_event(LOG_LEVEL_ERROR, "content.unusable",
+              "partition=%s what=template version=%" PRIu64 " why=%s", a->p->config.name,
+              p->version, log_quote(quoted, sizeof(quoted), why));
+    return 0;
+}
+
 /* Before content_applied is told: after that no send may start by an older state. */
 static void
 remember(struct content_apply *a)
 {
-    char why[200] = "";
     bool changed, any = false;
     int r = 0;
 
@@ -223,7 +237,7 @@ remember(struct content_apply *a)
         struct parsed *p = &a->items[i];
 
         if (p->item.kind == CONTENT_TEMPLATE) {
-            r = book_put_template(a->p->book, &p->item.template_, why, sizeof(why));
+            r = put_template(a, p);
             continue;
         }
         r = book_put_source(a->p->book, p->source_id, CLASS_CAMPAIGN, p->state,
@@ -232,8 +246,8 @@ remember(struct content_apply *a)
     }
     if (r < 0) {
         /* The row is right, memory is not: as after any doubt, take and load again. */
-        log_event(LOG_LEVEL_ERROR, "content.not_kept", "partition=%s why=\"%s\"", a->p->config.name,
-                  *why ? why : strerror(-r));
+        log_event(LOG_LEVEL_ERROR, "content.not_kept", "partition=%s error=\"%s\"",
+                  a->p->config.name, strerror(-r));
         db_drop(partition_tick_lane(a->p));
     }
     if (any)

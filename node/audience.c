@@ -10,8 +10,9 @@
 
 #define ENROL_DEVICES_MAX 125u /* x ENROL_LEADS_MIN = ENROL_ROWS_MAX */
 #define ENROL_LEADS_MIN   4u
-#define ENROL_RATE        2000u /* rows a second, or the sending rate if that is more */
-#define ENROL_BURST       (2 * ENROL_ROWS_MAX)
+#define ENROL_LOOKS_MAX   500u /* at devices in one tick, while the bucket is empty */
+#define ENROL_RATE        2000 /* rows a second, or the sending rate if that is more */
+#define ENROL_BURST       1000
 #define ENROL_COST_MIN    16u /* of a transaction that enrols nothing: it must not repeat at once */
 #define SOURCES_MAX       1024u /* of one class in a fill */
 #define SWEEP_DEVICES     100
@@ -46,7 +47,7 @@ struct audience {
     int32_t sources[SOURCES_MAX];
     struct entry rows[FILL_ENTRIES_MAX];
 
-    uint64_t tokens_micro; /* bucket: rows x 10^6 */
+    int64_t tokens_micro; /* bucket: rows x 10^6; below 0: more was enrolled than was there */
     usec_t tokens_at;
 };
 
@@ -192,39 +193,42 @@ joined(struct audience *a, struct device *d)
 
 /* ---- enrol ---- */
 
-static unsigned
-bucket(struct audience *a, usec_t now)
+static void
+fill_bucket(struct audience *a, usec_t now)
 {
-    uint64_t rate = MAX_OF(ENROL_RATE, meter_rate_milli(&a->p->meter, now) * 2u / 1000);
-    usec_t passed = MIN_OF(now - a->tokens_at, USEC_PER_SEC);
+    int64_t rate = MAX_OF(ENROL_RATE, meter_rate_milli(&a->p->meter, now) * 2 / 1000);
+    int64_t most = MAX_OF(rate, ENROL_BURST) * (int64_t) USEC_PER_SEC;
+    int64_t passed = (int64_t) MIN_OF(now - a->tokens_at, USEC_PER_SEC);
 
-    a->tokens_micro =
-        MIN_OF(a->tokens_micro + passed * rate, MAX_OF(rate, ENROL_BURST) * USEC_PER_SEC);
+    a->tokens_micro = MIN_OF(a->tokens_micro + passed * rate, most);
     a->tokens_at = now;
-    return (unsigned) (a->tokens_micro / USEC_PER_SEC);
 }
 
 static void
 spend(struct audience *a, unsigned rows)
 {
-    uint64_t cost = MAX_OF(rows, ENROL_COST_MIN) * USEC_PER_SEC;
-
-    a->tokens_micro -= MIN_OF(cost, a->tokens_micro);
+    a->tokens_micro -= MAX_OF(rows, ENROL_COST_MIN) * (int64_t) USEC_PER_SEC;
 }
 
+/* With an empty bucket only devices that have nothing left to send: they would stand still. */
 static void
 gather_enrol(struct audience *a)
 {
     int64_t db_now = partition_db_now(a->p, clock_boot());
+    uint32_t left = MIN_OF(a->enrol.count, ENROL_LOOKS_MAX);
 
     a->enrolled.count = 0;
-    while (a->enrol.count > 0 && a->enrolled.count < ENROL_DEVICES_MAX) {
+    while (left-- > 0 && a->enrolled.count < ENROL_DEVICES_MAX) {
         struct device *d = queue_pop(a, &a->enrol);
 
         if (!d)
             continue;
         if (!wants_enrol(d, db_now)) {
             look_again(a, d);
+            continue;
+        }
+        if (a->tokens_micro < 0 && d->lists[CLASS_CAMPAIGN].count > 0) {
+            queue_put(&a->enrol, d->device_id);
             continue;
         }
         a->enrolled.ids[a->enrolled.count++] = d->device_id;
@@ -323,11 +327,12 @@ tick_enrol(struct audience *a, usec_t now)
         return USEC_INFINITY;
     if (now < a->enrol_at)
         return a->enrol_at;
-    if (bucket(a, now) < ENROL_COST_MIN)
-        return now + ENROL_COST_MIN * USEC_PER_SEC / ENROL_RATE;
+    fill_bucket(a, now);
     gather_enrol(a);
-    if (a->enrolled.count == 0)
-        return USEC_INFINITY;
+    if (a->enrolled.count == 0) {
+        a->enrol_at = now + a->p->config.timing.tick;
+        return a->enrol.count ? a->enrol_at : USEC_INFINITY;
+    }
     db_args_reset(&a->enrol_args);
     db_put_int8(&a->enrol_args, (int64_t) a->p->epoch);
     db_put_int4s(&a->enrol_args, a->enrolled.ids, a->enrolled.count);
@@ -561,7 +566,7 @@ audience_new(struct audience **ret, struct partition *p)
         return -ENOMEM;
     a->p = p;
     a->tokens_at = clock_boot();
-    a->tokens_micro = ENROL_BURST * USEC_PER_SEC;
+    a->tokens_micro = ENROL_BURST * (int64_t) USEC_PER_SEC;
     r = db_args_init(&a->enrol_args, ENROL_DEVICES_MAX * 8u + 128u);
     if (r == 0)
         r = db_args_init(&a->open_args, ENROL_DEVICES_MAX * 8u + 128u);

@@ -247,6 +247,17 @@ take_left_over(struct load *l, const struct db_reply *r)
 
 /* ---- content and opt-outs ---- */
 
+/* Content of a newer program, perhaps: what names it waits, all else goes on. */
+static void
+not_usable(struct partition *p, const char *what, struct slice name, const char *why)
+{
+    char quoted[240];
+
+    log_event(LOG_LEVEL_ERROR, "content.unusable", "partition=%s what=%s name=%.*s why=%s",
+              p->config.name, what, (int) name.bytes, name.data,
+              log_quote(quoted, sizeof(quoted), why));
+}
+
 static int
 take_templates(struct load *l, const struct db_reply *r)
 {
@@ -260,10 +271,10 @@ take_templates(struct load *l, const struct db_reply *r)
 
         if (err == 0)
             err = book_put_template(p->book, &item.template_, why, sizeof(why));
-        if (err < 0) {
-            partition_because(p, "template %.*s: %s", (int) name.bytes, name.data, why);
+        if (err == -ENOMEM)
             return err;
-        }
+        if (err < 0)
+            not_usable(p, "template", name, why);
         snprintf(l->after_name, sizeof(l->after_name), "%.*s", (int) name.bytes, name.data);
     }
     return 0;
@@ -293,12 +304,14 @@ take_sources(struct load *l, const struct db_reply *r)
                                   item.campaign.template_name, &changed);
             content_item_free(&item);
         }
-        if (err < 0) {
-            partition_because(p, "source %" PRId32 ": %s", id, why);
+        if (err == -ENOMEM)
             return err;
-        }
-        /* A sweep that ended is not begun again at each start. */
-        book_source(p->book, id)->sweep = state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4);
+        if (err < 0)
+            not_usable(p, "source", db_get_text(r, 0, row, 6), why);
+        else /* a sweep that ended is not begun again at each start */
+            book_source(p->book, id)->sweep =
+                state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4);
+        p->doubts += (uint64_t) db_get_int(r, 0, row, 5);
         l->after = id;
     }
     return 0;
@@ -427,6 +440,8 @@ load_start(struct partition *p)
 {
     struct load *l = p->load;
 
+    p->rest = false; /* served */
+    p->doubts = 0;
     l->epoch = p->epoch;
     l->phase = LOAD_DEVICES;
     l->after = 0;

@@ -696,7 +696,7 @@ partition_report(struct partition *p, usec_t now, struct partition_report *ret)
         .sent = p->meter.sent,
         .failed = p->meter.failed,
         .unknown = p->meter.unknown,
-        .doubts_open = p->meter.unknown,
+        .doubts_open = p->doubts,
         .in_flight = (uint32_t) wire,
         .pool_busy = dbpool_busy(p->pool),
         .pool_max = p->config.pool_max,

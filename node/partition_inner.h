@@ -92,6 +92,7 @@ struct partition {
     struct load *load;
     uint64_t content_applied;
 
+    uint64_t doubts;     /* rows that stand as unknown */
     uint64_t live;       /* enrollments known, summed over devices */
     uint64_t plan_milli; /* what the devices could send at mean gap, per 1,000 s */
     uint64_t due;        /* last count of due entries, and the oldest */

@@ -12,11 +12,13 @@
 #include "shared/log.h"
 #include "shared/secret.h"
 
-#define SLOT_AGAIN    (5 * USEC_PER_MSEC) /* another partition has the transport's last slots */
-#define REFUSED_AGAIN (200 * USEC_PER_MSEC)
-#define TOKEN_HOLD    (60 * USEC_PER_SEC) /* a device whose token does not open */
-#define FACT_BYTES    512u                /* of one row in a batch of facts, at most */
-#define CLAIM_BYTES   128u
+#define SLOT_AGAIN      (5 * USEC_PER_MSEC) /* another partition has the transport's last slots */
+#define REFUSED_AGAIN   (200 * USEC_PER_MSEC)
+#define NO_DAY          "23514" /* also: "no partition of relation message" */
+#define NO_DAY_PATIENCE 20u     /* beats make days: only then is it a row with a day long gone */
+#define TOKEN_HOLD      (60 * USEC_PER_SEC) /* a device whose token does not open */
+#define FACT_BYTES      512u                /* of one row in a batch of facts, at most */
+#define CLAIM_BYTES     128u
 
 static const enum store_statement part_statements[PART_COUNT] = {
     [PART_ADVANCE] = STORE_ADVANCE, [PART_FINISH] = STORE_FINISH, [PART_EVIDENCE] = STORE_EVIDENCE,
@@ -267,6 +269,7 @@ on_committed(struct sender *s, const struct db_reply *reply)
     if (s->calls[PART_CLAIM] >= 0)
         claim_answered(s, reply);
     s->fact_limit = MIN_OF(s->fact_limit * 2, CLAIM_BATCH_MAX);
+    s->no_day_count = 0;
 }
 
 /* Was it one of the facts that the database would not take? Class 22: data, 23: constraint. */
@@ -287,10 +290,17 @@ fact_refused(const struct sender *s, const struct db_reply *reply)
 static void
 on_not_committed(struct sender *s, enum db_outcome outcome, const struct db_reply *reply)
 {
+    bool no_day = outcome == DB_REFUSED && strcmp(db_sqlstate(reply), NO_DAY) == 0;
+
     s->p->meter.tick_failed++;
     claim_undone(s);
-    if (outcome == DB_REFUSED && fact_refused(s, reply)) {
-        settle_halve(s);
+    if (no_day) {
+        s->p->days_due = 0; /* made by the next beat */
+        s->no_day_count++;
+    }
+    if (outcome == DB_REFUSED && fact_refused(s, reply) &&
+        (!no_day || s->no_day_count > NO_DAY_PATIENCE)) {
+        settle_halve(s, no_day);
         return;
     }
     settle_again(s, false);

@@ -30,7 +30,7 @@ struct slot {
     bool confirmed; /* the transaction's answer names it */
     bool evidence;  /* the row was not claimed any more: is it unknown? */
     bool retold;    /* carried by a transaction that was lost: it may be recorded already */
-    bool bare;      /* without its optional fields: they made the batch fail */
+    bool bare;      /* without its optional fields, on today's day: they made the batch fail */
 
     struct device *device; /* NULL: a left-over claim of a device that is not here */
     int32_t device_id;
@@ -87,7 +87,8 @@ struct sender {
 
     bool ticking;
     usec_t tick_sent, not_before;
-    unsigned fact_limit; /* halved while a batch is refused, down to the row that does it */
+    unsigned no_day_count; /* refusals in a row because a day of `message` is not there */
+    unsigned fact_limit;   /* halved while a batch is refused, down to the row that does it */
     struct slot_list parts[PART_COUNT];
     int calls[PART_COUNT]; /* where its result is in the reply; -1 = not asked */
     struct db_args args[PART_COUNT];
@@ -131,4 +132,4 @@ void settle_answered(struct sender *s, enum tick_part part, const struct db_repl
 /* The transaction did not happen (lost: may have): its facts wait again, in their order. */
 void settle_again(struct sender *s, bool lost);
 /* It was refused because of a fact: fewer at a time, and the one alone without optional fields. */
-void settle_halve(struct sender *s);
+void settle_halve(struct sender *s, bool no_day);

@@ -250,7 +250,8 @@ gather(struct columns *c, unsigned i, const struct slot *slot)
     c->provider_id[i] =
         (struct slice){slot->provider_id, slot->bare ? 0u : slot->provider_id_bytes};
     c->at[i] = slot->fact.at;
-    c->claimed_at[i] = token_uuid_time(&slot->token);
+    /* The day of a message is that of its token; but it may be so old that the day is gone. */
+    c->claimed_at[i] = slot->bare ? slot->fact.at : token_uuid_time(&slot->token);
     c->step[i] = slot->entry.step;
     c->attempt[i] = slot->entry.attempt;
     c->text_hash[i] = (int64_t) slot->text_hash;
@@ -318,6 +319,10 @@ confirmed(struct slot *slot)
         d->live--;
         slot->sender->p->live--;
     }
+    if (slot->fact.goal == GOAL_UNKNOWN)
+        slot->sender->p->doubts++;
+    else if (slot->evidence && slot->sender->p->doubts > 0)
+        slot->sender->p->doubts--;
     slot_give(slot);
 }
 
@@ -392,7 +397,7 @@ drop_poison(struct slot *slot)
 }
 
 void
-settle_halve(struct sender *s)
+settle_halve(struct sender *s, bool no_day)
 {
     struct slot *last = NULL;
     unsigned count = 0;
@@ -407,7 +412,7 @@ settle_halve(struct sender *s)
         return;
     }
     s->p->meter.poison++;
-    if (last->bare) {
+    if (last->bare && !no_day) {
         drop_poison(last);
         return;
     }

@@ -130,7 +130,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "SELECT" DEVICE_COLUMNS "FROM device WHERE device_id = ANY($1::int[]) AND residence = 0"},
     [STORE_LOAD_SOURCES] = {"load_sources",
         "SELECT s.source_id, s.kind, s.state, s.item, coalesce(p.audience > p.not_in_audience"
-        " + p.sent + p.failed + p.unknown + p.expired + p.skipped + p.cancelled, false)"
+        " + p.sent + p.failed + p.unknown + p.expired + p.skipped + p.cancelled, false),"
+        " coalesce(p.unknown, 0), s.name"
         " FROM source s LEFT JOIN progress p USING (source_id)"
         " WHERE s.source_id > $1::int ORDER BY s.source_id LIMIT $2::int"},
     [STORE_LOAD_TEMPLATES] = {"load_templates",

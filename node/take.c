@@ -72,8 +72,9 @@ judge_owner(struct partition *p, const struct check *c)
                           c->epoch);
         return EVENT_UNFIT;
     }
-    /* This very process knows that nothing of its older epoch can start any more. */
-    p->rest = !c->clean && !(our_name && our_process);
+    /* This very process knows that nothing of its older epoch can start any more. A rest that was
+     * owed before, by a take whose answer was lost, is still owed. */
+    p->rest |= !c->clean && !(our_name && our_process);
     p->taken_how = our_process ? "connection lost" : c->clean ? "clean start" : "start";
     return EVENT_FIT;
 }
