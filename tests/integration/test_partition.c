@@ -1089,6 +1089,64 @@ START_TEST(a_device_that_an_import_made_is_read_after_its_commit)
 }
 END_TEST
 
+static bool
+is_taking(struct rig *r)
+{
+    return partition_state_of(r->p) == PARTITION_TAKING;
+}
+
+/* The answer to the first take is lost, though it committed: the rest that it owed is still owed.
+ */
+START_TEST(a_take_whose_answer_was_lost_still_waits_out_the_quarantine)
+{
+    fixture_devices(5, 2, 20, 40);
+    fixture_campaign();
+    pgtemp_do(db_admin, "UPDATE owner SET epoch = 3, driver = 'n1', clean = false;"
+                        "SELECT pg_advisory_lock_shared(fleetcast_lock())");
+    start_as("n1");
+    usec_t started = clock_boot();
+    run_until(is_taking, 5000);
+    pgtemp_do(db_admin,
+              "UPDATE owner SET epoch = 4, incarnation ="
+              " (lpad(to_hex(%d), 2, '0') || repeat('0', 30))::uuid",
+              incarnations);
+    pgtemp_do(db_admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                        " application_name = 'fleetcast-node/n1/tick'");
+    pgtemp_do(db_admin, "SELECT pg_advisory_unlock_shared(fleetcast_lock())");
+    run_until(is_open, 10000);
+    ck_assert_uint_eq(5, partition_epoch(rig.p));
+    ck_assert_uint_ge(clock_boot() - started, timing.quarantine);
+}
+END_TEST
+
+static bool
+all_done_though_a_day_goes(struct rig *r)
+{
+    static bool gone;
+
+    if (!gone && wire_count >= 100) {
+        gone = true;
+        pgtemp_do(db_admin, "DO $$ BEGIN EXECUTE format('DROP TABLE message_%%s',"
+                            " to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$");
+    }
+    return gone && all_done(r);
+}
+
+START_TEST(a_day_that_is_missing_costs_no_fact)
+{
+    fixture_devices(20, 20, 20, 40);
+    fixture_campaign();
+    start_as("n1");
+    run_until(all_done_though_a_day_goes, 30000);
+    ck_assert_uint_eq(400, check_once());
+    ck_assert_int_eq(400, pgtemp_int(db_admin, "SELECT sent FROM progress"));
+    ck_assert_uint_eq(0, partition_meter(rig.p)->poison);
+    ck_assert_int_gt(pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE provider_id <> ''"),
+                     250);
+    fixture_sums();
+}
+END_TEST
+
 static Suite *
 partition_suite(void)
 {
@@ -1124,6 +1182,8 @@ partition_suite(void)
     tcase_add_test(t, few_slots_serve_all_devices_and_slow_answers_hold_nobody_else);
     tcase_add_test(t, a_drain_without_a_database_ends_in_time);
     tcase_add_test(t, a_device_that_an_import_made_is_read_after_its_commit);
+    tcase_add_test(t, a_take_whose_answer_was_lost_still_waits_out_the_quarantine);
+    tcase_add_test(t, a_day_that_is_missing_costs_no_fact);
     suite_add_tcase(s, t);
     return s;
 }
