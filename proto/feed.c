@@ -1,9 +1,8 @@
-/* feed.c - the hint: 24 bytes, published and heard, with a subscriber that takes a new socket after
- * silence. */
+/* feed.c - three numbers, published often and believed never. */
 #include "proto/feed.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <nng/nng.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,38 +10,26 @@
 #include "proto/socket.h"
 #include "proto/wire.h"
 
-#define CHECK_MS        1000u
-#define REBUILD_SILENCE (15 * USEC_PER_SEC)
+#define SILENCE_MS     15000 /* PROTOCOL.md "Recovery of a hearing side" */
+#define HINT_BYTES_MAX 64u   /* four integers; anything longer is not a hint */
+#define HINT_ELEMENTS  4u
+
+/* ---- publisher ---- */
 
 struct feed_publisher {
-    struct socket *socket;
+    struct socket *socket; /* NULL: stopped */
     struct wire_writer *writer;
 };
 
-struct feed_subscriber {
-    uv_loop_t *loop;
-    char *url;
-    struct socket *socket; /* NULL: could not be opened again yet, or stopped */
-    struct wire_reader *reader;
-    uv_timer_t timer;
-    usec_t heard_at;
-    bool stopped;
-    feed_hint_fn *on_hint;
-    void *arg;
-};
-
-/* ---- publishing ---- */
-
-/* A PUB socket hears nothing and always has room. */
 static void
-ignore_message(void *arg, nng_msg *message)
+no_message(void *arg, nng_msg *m)
 {
     (void) arg;
-    (void) message;
+    (void) m;
 }
 
 static void
-ignore_room(void *arg)
+no_room(void *arg)
 {
     (void) arg;
 }
@@ -57,7 +44,7 @@ feed_publish_start(struct feed_publisher **ret, uv_loop_t *loop, const char *url
         return r;
     p->writer = wire_writer_new();
     if (p->writer)
-        r = socket_open(&p->socket, loop, SOCKET_PUB, url, ignore_message, ignore_room, p);
+        r = socket_open(&p->socket, loop, SOCKET_PUB, url, no_message, no_room, p);
     if (r < 0) {
         feed_publish_free(p);
         return r;
@@ -72,15 +59,16 @@ feed_publish(struct feed_publisher *p, const struct hint *hint)
     struct slice body;
     nng_msg *m;
 
+    if (!p->socket)
+        return;
     wire_writer_reset(p->writer);
-    wire_array(p->writer, 4);
+    wire_array(p->writer, HINT_ELEMENTS);
     wire_u64(p->writer, PROTOCOL_VERSION);
     wire_u64(p->writer, hint->term);
     wire_u64(p->writer, hint->map_version);
     wire_u64(p->writer, hint->content_version);
-    /* A lost hint costs nothing: reports ask each second anyway. */
     if (wire_writer_done(p->writer, &body) < 0 || nng_msg_alloc(&m, 0) != 0)
-        return;
+        return; /* a hint may be lost: the next one comes in a second */
     if (nng_msg_append(m, body.data, body.bytes) != 0 || socket_send(p->socket, m) < 0)
         nng_msg_free(m);
 }
@@ -94,13 +82,45 @@ feed_publish_stop(struct feed_publisher *p)
 struct feed_publisher *
 feed_publish_free(struct feed_publisher *p)
 {
-    if (p)
-        wire_writer_free(p->writer);
+    if (!p)
+        return NULL;
+    assert(!p->socket);
+    wire_writer_free(p->writer);
     free(p);
     return NULL;
 }
 
-/* ---- hearing ---- */
+/* ---- subscriber ---- */
+
+struct feed_subscriber {
+    uv_loop_t *loop;
+    char *url;
+    struct socket *socket; /* NULL: it could not be opened again yet, or stopped */
+    struct wire_reader *reader;
+    uv_timer_t silence;
+    bool stopped;
+    feed_hint_fn *on_hint;
+    void *arg;
+};
+
+static bool
+read_hint(struct wire_reader *r, struct slice body, struct hint *ret)
+{
+    struct hint h;
+    uint64_t version;
+
+    if (body.bytes > HINT_BYTES_MAX || wire_read_open(r, body) < 0)
+        return false;
+    wire_read_record(r, HINT_ELEMENTS);
+    version = wire_read_u64(r, UINT32_MAX);
+    h.term = wire_read_u64(r, INT64_MAX);
+    h.map_version = wire_read_u64(r, INT64_MAX);
+    h.content_version = wire_read_u64(r, INT64_MAX);
+    if (wire_read_close(r) < 0 || version != PROTOCOL_VERSION)
+        return false;
+    *ret = h;
+    return true;
+}
 
 static void
 on_message(void *arg, nng_msg *m)
@@ -108,39 +128,21 @@ on_message(void *arg, nng_msg *m)
     struct feed_subscriber *s = arg;
     struct hint hint;
 
-    if (wire_read_open(s->reader, (struct slice){nng_msg_body(m), nng_msg_len(m)}) < 0)
+    if (!read_hint(s->reader, (struct slice){nng_msg_body(m), nng_msg_len(m)}, &hint))
         return;
-    wire_read_array(s->reader, 4, 4);
-    if (wire_read_u64(s->reader, PROTOCOL_VERSION) != PROTOCOL_VERSION)
-        wire_read_fail(s->reader);
-    hint.term = wire_read_u64(s->reader, INT64_MAX);
-    hint.map_version = wire_read_u64(s->reader, INT64_MAX);
-    hint.content_version = wire_read_u64(s->reader, INT64_MAX);
-    if (wire_read_close(s->reader) < 0)
-        return;
-    s->heard_at = clock_boot();
+    uv_timer_again(&s->silence);
     s->on_hint(s->arg, &hint);
 }
 
-static int
-open_socket(struct feed_subscriber *s)
-{
-    s->heard_at = clock_boot();
-    return socket_open(&s->socket, s->loop, SOCKET_SUB, s->url, on_message, ignore_room, s);
-}
-
-/* A half-open connection looks like a quiet one; nng's own reconnect timer runs on the wall clock.
- */
 static void
-on_timer(uv_timer_t *timer)
+on_silence(uv_timer_t *timer)
 {
     struct feed_subscriber *s = timer->data;
 
-    if (clock_boot() < s->heard_at + REBUILD_SILENCE)
-        return;
     socket_close(TAKE_PTR(s->socket));
-    if (open_socket(s) < 0)
-        s->socket = NULL; /* tried again after the next silence */
+    /* When it fails (no fds) there is no socket until the silence is over once more. */
+    if (socket_open(&s->socket, s->loop, SOCKET_SUB, s->url, on_message, no_room, s) < 0)
+        s->socket = NULL;
 }
 
 int
@@ -158,14 +160,15 @@ feed_subscribe_start(struct feed_subscriber **ret, uv_loop_t *loop, const char *
     s->url = strdup(url);
     s->reader = wire_reader_new();
     if (s->url && s->reader)
-        r = open_socket(s);
+        r = socket_open(&s->socket, loop, SOCKET_SUB, url, on_message, no_room, s);
     if (r < 0) {
+        s->stopped = true;
         feed_subscribe_free(s);
         return r;
     }
-    uv_timer_init(loop, &s->timer);
-    s->timer.data = s;
-    uv_timer_start(&s->timer, on_timer, CHECK_MS, CHECK_MS);
+    uv_timer_init(loop, &s->silence);
+    s->silence.data = s;
+    uv_timer_start(&s->silence, on_silence, SILENCE_MS, SILENCE_MS);
     *ret = s;
     return 0;
 }
@@ -176,17 +179,18 @@ feed_subscribe_stop(struct feed_subscriber *s)
     if (s->stopped)
         return;
     s->stopped = true;
+    uv_close((uv_handle_t *) &s->silence, NULL);
     socket_close(TAKE_PTR(s->socket));
-    uv_close((uv_handle_t *) &s->timer, NULL);
 }
 
 struct feed_subscriber *
 feed_subscribe_free(struct feed_subscriber *s)
 {
-    if (s) {
-        wire_reader_free(s->reader);
-        free(s->url);
-    }
+    if (!s)
+        return NULL;
+    assert(s->stopped);
+    wire_reader_free(s->reader);
+    free(s->url);
     free(s);
     return NULL;
 }

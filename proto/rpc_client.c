@@ -1,4 +1,5 @@
-/* rpc_client.c - the asking side: keeps a session open, asks again after silence, ends every call. */
+/* rpc_client.c - the asking side: keeps a session open, asks again after silence, ends every call.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -45,9 +46,11 @@ struct rpc_client {
     struct calls calls; /* all that wait for an answer, oldest first */
     unsigned call_count;
     uint32_t next_id;
-    usec_t silence;     /* how long to bear before the next hello */
-    usec_t quiet_since; /* the hello clock: last answer, hello, or first call after one; 0 = rest */
-    usec_t deaf_since;  /* the rebuild clock: first call after the last frame that opened; 0 = rest */
+    usec_t silence; /* how long to bear before the next hello */
+    /* Since when nobody answered, 0 = nothing is owed: the clock of the next hello starts with a
+     * call or a hello, that of a new socket with a call; both stop or start anew when a frame
+     * opens. */
+    usec_t quiet_since, deaf_since;
     usec_t heard_at;
 };
 
@@ -69,8 +72,8 @@ arm(struct rpc_client *c)
         uv_timer_stop(&c->timer);
         return;
     }
-    TAILQ_FOREACH(call, &c->calls, link)
-    at = MIN_OF(at, call->deadline);
+    TAILQ_FOREACH (call, &c->calls, link)
+        at = MIN_OF(at, call->deadline);
     at = MIN_OF(at, c->quiet_since + c->silence);
     at = MIN_OF(at, c->deaf_since + REBUILD_SILENCE);
     uv_update_time(c->loop); /* uv counts from its cached time, the callbacks compare the clock */
@@ -133,13 +136,12 @@ pump(struct rpc_client *c)
     if (c->phase == PHASE_GREET)
         greet(c);
     if (c->phase == PHASE_OPEN)
-        TAILQ_FOREACH(call, &c->calls, link)
-        {
+        TAILQ_FOREACH (call, &c->calls, link) {
             struct slice frame;
 
             if (call->sent)
                 continue;
-            if (seal_client_seal(c->seal, call->id, (struct slice){ call->body, call->bytes },
+            if (seal_client_seal(c->seal, call->id, (struct slice){call->body, call->bytes},
                                  &frame) < 0 ||
                 send_frame(c, call->id, frame) < 0)
                 break; /* on_room, or the silence clock */
@@ -156,13 +158,19 @@ on_room(void *arg)
 
 /* ---- in ---- */
 
+/* The callback is the last thing: it may call again, or stop the client. */
 static void
-finish(struct rpc_client *c, struct call *call, int err, struct slice body)
+finish(struct call *call, int err, struct slice body)
+{
+    call->on_reply(call->arg, err, body);
+    free(call);
+}
+
+static void
+unlink_call(struct rpc_client *c, struct call *call)
 {
     TAILQ_REMOVE(&c->calls, call, link);
     c->call_count--;
-    call->on_reply(call->arg, err, body);
-    free(call);
 }
 
 static struct call *
@@ -170,23 +178,10 @@ find_call(struct rpc_client *c, uint32_t id)
 {
     struct call *call;
 
-    TAILQ_FOREACH(call, &c->calls, link)
-    if (call->id == id)
-        return call;
+    TAILQ_FOREACH (call, &c->calls, link)
+        if (call->id == id)
+            return call;
     return NULL;
-}
-
-static void
-take_answer(struct rpc_client *c, uint32_t id, struct slice body)
-{
-    struct call *call = find_call(c, id);
-
-    c->silence = SILENCE_MIN;
-    c->quiet_since = c->heard_at;
-    if (call) /* else given up, or answered before: the first answer counted */
-        finish(c, call, 0, body);
-    if (!c->stopped)
-        arm(c);
 }
 
 static void
@@ -194,7 +189,8 @@ on_message(void *arg, nng_msg *m)
 {
     struct rpc_client *c = arg;
     const uint8_t *h = nng_msg_header(m);
-    struct slice frame = { nng_msg_body(m), nng_msg_len(m) }, body = { 0 };
+    struct slice frame = {nng_msg_body(m), nng_msg_len(m)}, body = {0};
+    struct call *answered = NULL;
     enum seal_in in;
     uint32_t id;
 
@@ -204,14 +200,19 @@ on_message(void *arg, nng_msg *m)
     in = seal_client_take(c->seal, id, frame, &body);
     if (in == SEAL_DROPPED)
         return;
-    c->heard_at = clock_boot();
-    c->deaf_since = c->heard_at;
-    if (in == SEAL_REPLY_NOW) {
+    if (in == SEAL_REPLY_NOW)
         c->phase = PHASE_OPEN;
-        pump(c);
-    } else {
-        take_answer(c, id, body);
-    }
+    else
+        c->silence = SILENCE_MIN;
+    if (in == SEAL_BODY)
+        answered = find_call(c, id); /* NULL: given up, or answered before; the first one counted */
+    if (answered)
+        unlink_call(c, answered);
+    c->heard_at = clock_boot();
+    c->quiet_since = c->deaf_since = c->call_count > 0 ? c->heard_at : 0;
+    pump(c);
+    if (answered)
+        finish(answered, 0, body);
 }
 
 /* ---- time ---- */
@@ -219,14 +220,16 @@ on_message(void *arg, nng_msg *m)
 static void
 expire(struct rpc_client *c, usec_t now)
 {
-    struct call *call, *next;
+    struct call *call = TAILQ_FIRST(&c->calls);
 
-    for (call = TAILQ_FIRST(&c->calls); call && !c->stopped; call = next) {
-        next = TAILQ_NEXT(call, link);
-        if (call->deadline > now)
+    while (call) {
+        if (call->deadline > now) {
+            call = TAILQ_NEXT(call, link);
             continue;
-        finish(c, call, -ETIMEDOUT, (struct slice){ 0 });
-        next = TAILQ_FIRST(&c->calls); /* the callback may have changed the list */
+        }
+        unlink_call(c, call);
+        finish(call, -ETIMEDOUT, (struct slice){0});
+        call = TAILQ_FIRST(&c->calls); /* the callback may have changed the list, or emptied it */
     }
 }
 
@@ -246,8 +249,8 @@ start_over(struct rpc_client *c, usec_t now)
 {
     struct call *call;
 
-    TAILQ_FOREACH(call, &c->calls, link)
-    call->sent = false;
+    TAILQ_FOREACH (call, &c->calls, link)
+        call->sent = false;
     c->phase = PHASE_GREET;
     c->silence = MIN_OF(2 * c->silence, SILENCE_MAX);
     c->quiet_since = now;
@@ -279,6 +282,7 @@ rpc_client_start(struct rpc_client **ret, uv_loop_t *loop, const char *url,
                  const struct peer *server)
 {
     struct rpc_client *c = calloc(1, sizeof(*c));
+    struct slice unused;
     int r = -ENOMEM;
 
     if (!c)
@@ -289,7 +293,9 @@ rpc_client_start(struct rpc_client **ret, uv_loop_t *loop, const char *url,
     secret_random(&c->next_id, sizeof(c->next_id)); /* a restarted asker's ids are new ones */
     c->url = strdup(url);
     c->seal = seal_client_new(identity, peers, server);
-    if (c->url && c->seal)
+    if (c->seal && c->url)
+        r = seal_client_hello(c->seal, &unused); /* whether this server can be greeted at all */
+    if (r == 0)
         r = socket_open(&c->socket, loop, SOCKET_REQ, url, on_message, on_room, c);
     if (r < 0) {
         c->stopped = true;
@@ -318,19 +324,17 @@ rpc_call(struct rpc_client *c, struct slice body, usec_t timeout, rpc_reply_fn *
     call = malloc(sizeof(*call) + body.bytes);
     if (!call)
         return -ENOMEM;
-    *call = (struct call){ .id = new_id(c),
-                           .deadline = timeout < USEC_INFINITY - now ? now + timeout : USEC_INFINITY,
-                           .on_reply = on_reply,
-                           .arg = arg,
-                           .bytes = body.bytes };
+    *call = (struct call){.id = new_id(c),
+                          .deadline = timeout < USEC_INFINITY - now ? now + timeout : USEC_INFINITY,
+                          .on_reply = on_reply,
+                          .arg = arg,
+                          .bytes = body.bytes};
     if (body.bytes > 0)
         memcpy(call->body, body.data, body.bytes);
-    if (c->call_count == 0) { /* the clocks stood while nobody waited */
-        if (c->phase == PHASE_OPEN || c->quiet_since == 0)
-            c->quiet_since = now;
-        if (c->deaf_since <= c->heard_at)
-            c->deaf_since = now;
-    }
+    if (c->quiet_since == 0)
+        c->quiet_since = now;
+    if (c->deaf_since == 0)
+        c->deaf_since = now;
     TAILQ_INSERT_TAIL(&c->calls, call, link);
     c->call_count++;
     pump(c);
@@ -353,8 +357,10 @@ rpc_client_stop(struct rpc_client *c)
     c->stopped = true;
     uv_close((uv_handle_t *) &c->timer, NULL);
     socket_close(TAKE_PTR(c->socket));
-    while ((call = TAILQ_FIRST(&c->calls)))
-        finish(c, call, -ECANCELED, (struct slice){ 0 });
+    while ((call = TAILQ_FIRST(&c->calls))) {
+        unlink_call(c, call);
+        finish(call, -ECANCELED, (struct slice){0});
+    }
 }
 
 struct rpc_client *

@@ -113,8 +113,8 @@ on_message(void *arg, nng_msg *m)
 {
     struct rpc_server *s = arg;
     const uint8_t *header = nng_msg_header(m);
-    struct slice frame = { nng_msg_body(m), nng_msg_len(m) }, out = { 0 };
-    struct rpc_ticket ticket = { 0 };
+    struct slice frame = {nng_msg_body(m), nng_msg_len(m)}, out = {0};
+    struct rpc_ticket ticket = {0};
     const struct peer *peer = NULL;
 
     if (nng_msg_header_len(m) != 8)

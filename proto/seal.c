@@ -269,7 +269,7 @@ data_seal(struct session *s, const uint8_t *key, uint32_t request, struct slice 
     data_binding(bound, out, request);
     aead_seal(out + DATA_SEALED_AT, (const uint8_t *) body.data, body.bytes, bound, sizeof(bound),
               nonce, key);
-    *ret = (struct slice){ (const char *) out, DATA_SEALED_AT + body.bytes + TAG_BYTES };
+    *ret = (struct slice){(const char *) out, DATA_SEALED_AT + body.bytes + TAG_BYTES};
     return 0;
 }
 
@@ -290,7 +290,7 @@ data_open(struct session *s, const uint8_t *key, uint32_t request, struct slice 
     if (!aead_open(out, p + DATA_SEALED_AT, sealed_bytes, bound, sizeof(bound), nonce, key))
         return SEAL_DROP_FORGED;
     window_mark(&s->seen, counter);
-    *ret = (struct slice){ (const char *) out, sealed_bytes - TAG_BYTES };
+    *ret = (struct slice){(const char *) out, sealed_bytes - TAG_BYTES};
     return SEAL_DROP_COUNT;
 }
 
@@ -563,7 +563,8 @@ seal_server_take(struct seal_server *s, uint32_t request, struct slice frame, st
 }
 
 int
-seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request, struct slice body, struct slice *ret)
+seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request, struct slice body,
+                  struct slice *ret)
 {
     struct member *m;
     struct session *session = find_session(s, session_id, &m);
@@ -649,7 +650,8 @@ seal_client_hello(struct seal_client *c, struct slice *ret_frame)
 }
 
 int
-seal_client_seal(struct seal_client *c, uint32_t request, struct slice body, struct slice *ret_frame)
+seal_client_seal(struct seal_client *c, uint32_t request, struct slice body,
+                 struct slice *ret_frame)
 {
     if (!seal_client_open(c))
         return -ENOTCONN;
@@ -678,7 +680,8 @@ take_hello_reply(struct seal_client *c, const uint8_t *p)
 }
 
 enum seal_in
-seal_client_take(struct seal_client *c, uint32_t request, struct slice frame, struct slice *ret_body)
+seal_client_take(struct seal_client *c, uint32_t request, struct slice frame,
+                 struct slice *ret_body)
 {
     const uint8_t *p = (const uint8_t *) frame.data;
     enum frame_type type = FRAME_DATA;

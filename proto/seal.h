@@ -79,12 +79,13 @@ enum seal_in {
  * `request` is the id that travels beside the frame: a DATA frame opens only under the id that it
  * was sealed for, so nobody on the way can exchange two answers.
  */
-enum seal_in seal_server_take(struct seal_server *s, uint32_t request, struct slice frame, struct slice *ret,
-                              uint64_t *ret_session_id, const struct peer **ret_peer);
+enum seal_in seal_server_take(struct seal_server *s, uint32_t request, struct slice frame,
+                              struct slice *ret, uint64_t *ret_session_id,
+                              const struct peer **ret_peer);
 /* Seals an answer on a session; -ESTALE when it is gone, -E2BIG above BODY_BYTES_MAX. *ret borrowed
  * until the next call. */
-int seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request, struct slice body,
-                      struct slice *ret) _must_check_;
+int seal_server_reply(struct seal_server *s, uint64_t session_id, uint32_t request,
+                      struct slice body, struct slice *ret) _must_check_;
 const uint64_t *seal_server_drops(const struct seal_server *s); /* [SEAL_DROP_COUNT] */
 
 /* Client side: one session with one peer. */
@@ -98,4 +99,5 @@ int seal_client_hello(struct seal_client *c, struct slice *ret_frame) _must_chec
 bool seal_client_open(const struct seal_client *c); /* the hello was answered */
 int seal_client_seal(struct seal_client *c, uint32_t request, struct slice body,
                      struct slice *ret_frame) _must_check_; /* -ENOTCONN, -E2BIG */
-enum seal_in seal_client_take(struct seal_client *c, uint32_t request, struct slice frame, struct slice *ret_body);
+enum seal_in seal_client_take(struct seal_client *c, uint32_t request, struct slice frame,
+                              struct slice *ret_body);

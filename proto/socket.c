@@ -39,10 +39,10 @@ static const struct {
     bool listens, receives, waits_for_room;
     int receive_buffer, send_buffer;
 } kinds[] = {
-    [SOCKET_REP] = { nng_rep0_open_raw, true, true, true, 256, 256 },
-    [SOCKET_REQ] = { nng_req0_open_raw, false, true, true, 64, 0 },
-    [SOCKET_PUB] = { nng_pub0_open_raw, true, false, false, 0, 1024 },
-    [SOCKET_SUB] = { nng_sub0_open_raw, false, true, false, 256, 0 },
+    [SOCKET_REP] = {nng_rep0_open_raw, true, true, true, 256, 256},
+    [SOCKET_REQ] = {nng_req0_open_raw, false, true, true, 64, 0},
+    [SOCKET_PUB] = {nng_pub0_open_raw, true, false, false, 0, 1024},
+    [SOCKET_SUB] = {nng_sub0_open_raw, false, true, false, 256, 0},
 };
 
 static int

@@ -19,7 +19,8 @@ typedef void socket_room_fn(void *arg);                      /* after -EAGAIN: t
 /* REP and PUB listen on `url`, REQ and SUB dial it, again and again. 0 or -errno (-EADDRINUSE). */
 int socket_open(struct socket **ret, uv_loop_t *loop, enum socket_kind kind, const char *url,
                 socket_message_fn *on_message, socket_room_fn *on_room, void *arg) _must_check_;
-/* 0: the message is nng's now. Else it is still the caller's: -EAGAIN (on_room comes later), -EIO. */
+/* 0: the message is nng's now. Else it is still the caller's: -EAGAIN (on_room comes later), -EIO.
+ */
 int socket_send(struct socket *k, nng_msg *message) _must_check_;
 /* No callback after this; frees itself when the loop has closed its handles. Accepts NULL. */
 void socket_close(struct socket *k);
