@@ -75,11 +75,12 @@ int partition_start(struct partition **ret, uv_loop_t *loop, const struct partit
  * news with PARTITION_STOPPED. */
 void partition_drain(struct partition *p);
 void partition_stop(struct partition *p); /* closes handles now */
+/* After the loop closed its handles, and after the transport told the end of every send of it. */
 struct partition *partition_free(struct partition *p);
 
 const char *partition_name(const struct partition *p);
 enum partition_state partition_state_of(const struct partition *p);
-bool partition_may_write(const struct partition *p); /* loaded or open: intake may run */
+bool partition_may_write(const struct partition *p); /* open: intake may run */
 uint64_t partition_epoch(const struct partition *p);
 const char *partition_reason(const struct partition *p); /* "" or words */
 struct dbpool *partition_pool(struct partition *p);
