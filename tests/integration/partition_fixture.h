@@ -17,7 +17,8 @@
 static struct pgtemp *pg;
 static PGconn *db_admin; /* a plain session of this test */
 
-/* Unchecked setup of the case: in the parent, where Check may be asked and pg survives the forks. */
+/* Unchecked setup of the case: in the parent, where Check may be asked and pg survives the forks.
+ */
 static inline void
 fixture_start(void)
 {
