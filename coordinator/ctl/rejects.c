@@ -106,7 +106,8 @@ rejects_put(struct rejects *r, const struct csv_row *row, unsigned field, struct
         return err;
     const struct csv_row *h = r->config.header;
     bool whole = row->count == h->count;
-    /* a row of the wrong shape is told as a whole: its values may stand in the wrong columns */
+    /* A row of the wrong shape is told as a whole, its columns stay empty: its values may stand in
+       the wrong ones, and padded it would be taken the next time though nobody corrected it. */
     struct slice value = whole && field < row->count ? row->fields[field] : row->raw;
     struct slice column = field < h->count ? h->fields[field] : (struct slice){"", 0};
     bool hidden = r->config.secret_field >= 0 && (!whole || (int) field == r->config.secret_field);
@@ -114,8 +115,7 @@ rejects_put(struct rejects *r, const struct csv_row *row, unsigned field, struct
         value = (struct slice){"", 0};
     for (unsigned i = 0; i < h->count; i++) {
         if (!r->config.ignored[i])
-            put_field(r, i < row->count ? row->fields[i] : (struct slice){"", 0},
-                      r->config.delimiter);
+            put_field(r, whole ? row->fields[i] : (struct slice){"", 0}, r->config.delimiter);
     }
     fprintf(r->file, "%llu%c", (unsigned long long) row->line, r->config.delimiter);
     put_field(r, column, r->config.delimiter);

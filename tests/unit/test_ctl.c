@@ -285,7 +285,7 @@ START_TEST(the_file_of_rejects_imports_again)
     ck_assert_str_eq(text, "device_id,phone,\"a,b\",reject_line,reject_column,reject_value,"
                            "reject_reason\n"
                            "1,12,\"x \"\"y\"\"\nz\",48113,phone,12,too short\n"
-                           "2,,,48120,device_id,\"1,2\",\"the row has 2 columns, the header has 4\""
+                           ",,,48120,device_id,\"1,2\",\"the row has 2 columns, the header has 4\""
                            "\n");
     /* and its header is one that the importer takes */
     struct csvfile *again;
