@@ -35,7 +35,8 @@ list_pending(struct batch *b)
             b->order[b->order_count++] = n;
 }
 
-/* The second row of one (device, phone) is a duplicate whatever the database says. */
+/* Of several rows of one (device, phone) the first counts, and with `update` the last, as it would
+ * if they came in different batches; the others are duplicates whatever the database says. */
 static void
 drop_repeated(struct batch *b)
 {
@@ -44,7 +45,7 @@ drop_repeated(struct batch *b)
     for (uint32_t n = 1; n < b->order_count; n++) {
         const struct lead_row *before = &b->leads[b->order[n - 1]], *row = &b->leads[b->order[n]];
         if (before->phone == row->phone && before->device_id == row->device_id)
-            b->verdicts[b->order[n]] = ROW_DUPLICATE;
+            b->verdicts[b->order[b->update ? n - 1 : n]] = ROW_DUPLICATE;
     }
 }
 
