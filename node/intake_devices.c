@@ -254,7 +254,8 @@ by_device(const void *x, const void *y, void *arg)
     return a != c ? (a > c) - (a < c) : (i > k) - (i < k);
 }
 
-/* Rows to write, by id; the second row of one id is a duplicate whatever the database says. */
+/* Rows to write, by id. Of several rows of one id the first counts, and with `update` the last; the
+ * others are duplicates whatever the database says. */
 static void
 make_order(struct batch *b)
 {
@@ -266,9 +267,13 @@ make_order(struct batch *b)
     qsort_r(b->order, b->order_count, sizeof(*b->order), by_device, b);
     for (uint32_t n = 0; n < b->order_count; n++) {
         uint32_t row = b->order[n];
-        if (kept > 0 && b->devices[b->order[kept - 1]].device_id == b->devices[row].device_id)
-            b->verdicts[row] = ROW_DUPLICATE;
-        else
+        bool repeated =
+            kept > 0 && b->devices[b->order[kept - 1]].device_id == b->devices[row].device_id;
+        if (repeated)
+            b->verdicts[b->update ? b->order[kept - 1] : row] = ROW_DUPLICATE;
+        if (repeated && b->update)
+            b->order[kept - 1] = row;
+        else if (!repeated)
             b->order[kept++] = row;
     }
     b->order_count = kept;
