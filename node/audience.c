@@ -41,7 +41,8 @@ struct audience {
     uint64_t enrol_round, fill_round;
     struct batch enrolled, filled;
     enum device_class fill_class;
-    unsigned leads; /* asked per device */
+    int32_t sweep_source, sweep_after; /* as asked for */
+    unsigned leads;                    /* asked per device */
     struct db_args enrol_args, open_args, fill_args, sweep_args;
     usec_t enrol_at, fill_at, sweep_at; /* not before */
     int32_t sources[SOURCES_MAX];
@@ -498,24 +499,28 @@ tick_fill(struct audience *a, usec_t now)
 
 /* ---- sweep ---- */
 
+/* A row that came back meanwhile set the source to an earlier device: then it goes on from there.
+ */
 static void
 on_swept(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
     struct audience *a = arg;
-    struct source *s = book_to_sweep(a->p->book);
+    struct source *s = book_source(a->p->book, a->sweep_source);
 
     a->sweeping = false;
     if (outcome == DB_REFUSED)
         partition_log_refused(a->p, "sweep", reply);
-    if (outcome != DB_DONE || !s) {
+    if (outcome != DB_DONE) {
         a->sweep_at = clock_boot() + AGAIN;
         return;
     }
+    partition_wake(a->p);
+    if (s->sweep_after != a->sweep_after)
+        return;
     if (db_is_null(reply, 1, 0, 0))
         s->sweep = false; /* behind the last device */
     else if (db_get_int(reply, 1, 0, 1) < SWEEP_ROWS)
         s->sweep_after = (int32_t) db_get_int(reply, 1, 0, 0);
-    partition_wake(a->p);
 }
 
 /* At most one a tick: the sender shares the lane. */
@@ -530,6 +535,8 @@ tick_sweep(struct audience *a, usec_t now)
         return USEC_INFINITY;
     if (now < a->sweep_at)
         return a->sweep_at;
+    a->sweep_source = s->source_id;
+    a->sweep_after = s->sweep_after;
     db_args_reset(&a->sweep_args);
     db_put_int8(&a->sweep_args, (int64_t) a->p->epoch);
     db_put_int4(&a->sweep_args, s->source_id);
