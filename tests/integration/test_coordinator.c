@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "proto/feed.h"
 #include "proto/message.h"
 #include "proto/rpc.h"
 #include "shared/content.h"
@@ -30,7 +31,6 @@ extern char **environ;
 
 /* ---- the place: one PostgreSQL for all tests, one catalog for each ---- */
 
-#define TESTS_MAX 12
 static struct pgtemp *pg;
 static char dir[64];
 static const char *const catalogs[] = {"k0", "k1", "k2", "k3", "k4",  "k5",
@@ -180,14 +180,6 @@ in_catalog(const char *sql)
     int64_t value = pgtemp_int(c, "%s", sql);
     PQfinish(c);
     return value;
-}
-
-static void
-in_catalog_do(const char *sql)
-{
-    PGconn *c = pgtemp_open(pg, catalog, NULL);
-    pgtemp_do(c, "%s", sql);
-    PQfinish(c);
 }
 
 /* ---- speaking to it ---- */
@@ -563,10 +555,38 @@ fill(void)
     ck_assert_uint_eq(r->source.missing_count, 0);
 }
 
+static void
+on_hint(void *arg, const struct hint *hint)
+{
+    *(struct hint *) arg = *hint;
+}
+
+/* The feed says what the catalog has. */
+static void
+check_hint(uint64_t term, uint64_t content_version)
+{
+    struct feed_subscriber *subscriber;
+    struct hint hint = {0};
+    char url[64];
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%u", feed_port);
+    ck_assert_int_eq(feed_subscribe_start(&subscriber, &loop, url, on_hint, &hint), 0);
+    uint64_t map_version = (uint64_t) in_catalog("SELECT map_version FROM coordinator");
+    usec_t end = clock_boot() + LIMIT;
+    while (hint.term != term || hint.map_version != map_version ||
+           hint.content_version != content_version) {
+        ck_assert_msg(clock_boot() < end, "no such hint");
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    feed_subscribe_stop(subscriber);
+    uv_run(&loop, UV_RUN_NOWAIT);
+}
+
 START_TEST(journey_and_restart)
 {
     join_all(_i);
+    check_hint(1, 0);
     fill();
+    check_hint(1, 3);
     check_map(eye);
     check_content(n1, SOURCE_ACTIVE);
     struct reply *r = ask_ok(eye, (struct request){.kind = MESSAGE_NODES});
