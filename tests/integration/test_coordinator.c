@@ -197,10 +197,13 @@ struct speaker {
     struct reply reply;
 };
 
+static struct speaker *speakers[8];
+static unsigned speaker_count;
+
 static struct speaker *
 speak_as(const char *name)
 {
-    struct speaker *s = calloc(1, sizeof *s);
+    struct speaker *s = speakers[speaker_count++] = calloc(1, sizeof *s);
     char file[64], url[64];
     snprintf(file, sizeof file, "%s.key", name);
     snprintf(url, sizeof url, "tcp://127.0.0.1:%u", rpc_port);
@@ -404,6 +407,27 @@ join_all(int test)
 
 /* ---- tests ---- */
 
+/* What was stopped may be freed when the loop is done. */
+static struct feed_subscriber *old_subscribers[2];
+static unsigned old_subscriber_count;
+
+static void
+leave(void)
+{
+    for (unsigned i = 0; i < speaker_count; i++)
+        rpc_client_stop(speakers[i]->client);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+    for (unsigned i = 0; i < speaker_count; i++) {
+        rpc_client_free(speakers[i]->client);
+        message_free(speakers[i]->message);
+        free(speakers[i]);
+    }
+    for (unsigned i = 0; i < old_subscriber_count; i++)
+        feed_subscribe_free(old_subscribers[i]);
+    rpc_library_done();
+}
+
 START_TEST(bad_configurations)
 {
     static const struct {
@@ -481,6 +505,7 @@ START_TEST(roles_and_strangers)
     free(metrics);
     ck_assert_int_eq(in_catalog("SELECT count(*) FROM range"), 0);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -496,6 +521,7 @@ START_TEST(two_claims_are_refused)
                   "partition p1 is at home on node n1: node n2 may not claim it");
     ck_assert_int_eq(in_catalog("SELECT count(*) FROM partition WHERE home = 'n1'"), 1);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -578,7 +604,7 @@ check_hint(uint64_t term, uint64_t content_version)
         uv_run(&loop, UV_RUN_ONCE);
     }
     feed_subscribe_stop(subscriber);
-    uv_run(&loop, UV_RUN_NOWAIT);
+    old_subscribers[old_subscriber_count++] = subscriber;
 }
 
 START_TEST(journey_and_restart)
@@ -620,6 +646,7 @@ START_TEST(journey_and_restart)
     ck_assert(r->map.full);
     ck_assert_uint_eq(r->map.term, 2);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -647,6 +674,7 @@ START_TEST(killed_in_the_middle)
     ck_assert_int_eq(in_catalog("SELECT state FROM content WHERE name = 'spring'"), SOURCE_PAUSED);
     ck_assert_int_eq(in_catalog("SELECT term FROM coordinator"), 2);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -661,6 +689,7 @@ START_TEST(a_second_coordinator_is_refused)
     ck_assert_int_eq(in_catalog("SELECT term FROM coordinator"), 1);
     ck_assert_int_eq((int) tell(n1, &node1, MESSAGE_REPORT)->status, STATUS_OK);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -680,6 +709,7 @@ START_TEST(a_frozen_coordinator_is_fenced)
     ck_assert_ptr_nonnull(strstr(log_of("c1.conf"), "another coordinator has taken this catalog"));
     ck_assert(is_ready(NULL));
     ck_assert_int_eq(stop(second, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -693,6 +723,7 @@ START_TEST(a_higher_term_is_outbid)
     ck_assert_int_eq((int) ask(ops, place_request(1, 10))->status, STATUS_OK);
     ck_assert_int_eq(in_catalog("SELECT term FROM coordinator"), 41);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -720,6 +751,7 @@ START_TEST(the_catalog_dies_and_comes_back)
     ck_assert_int_eq(in_catalog("SELECT term FROM coordinator"), 1);
     ck_assert_int_eq(in_catalog("SELECT sum(last - first + 1) FROM range"), 90);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -747,6 +779,7 @@ START_TEST(an_order_waits_for_its_partitions)
     ck_assert_int_eq(in_catalog("SELECT count(*) FROM audit WHERE what LIKE 'campaign paused%'"),
                      1);
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
@@ -761,6 +794,7 @@ START_TEST(an_order_names_who_did_not_apply)
     ck_assert_uint_eq(r->source.missing_count, 1);
     check_text(r->source.missing[0], "p2");
     ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
 }
 END_TEST
 
