@@ -196,28 +196,62 @@ draw(struct watch *w, const struct view_source *s)
 
 /* ---- the result ---- */
 
+#define COUNTS(X)                                                                                  \
+    X(sent) X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience) X(waiting)
+
+/* "hello   active   sent 630   unknown 0   failed 0   waiting 0   (= 630 in the audience)   1.2 s";
+ * what is seldom is only told when there is some. */
+static int
+print_words(const struct view_source *s, usec_t spent)
+{
+    const struct view_progress *p = &s->total;
+    const struct {
+        const char *name;
+        uint64_t count;
+        bool always;
+    } counts[] = {
+        {"sent", p->sent, true},
+        {"unknown", p->unknown, true},
+        {"failed", p->failed, true},
+        {"skipped", p->skipped, false},
+        {"expired", p->expired, false},
+        {"cancelled", p->cancelled, false},
+        {"not in audience", p->not_in_audience, false},
+        {"waiting", p->waiting, true},
+    };
+    char text[32], span[32];
+    printf("%s   %s", s->name, view_state_word(s->state));
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        if (counts[i].always || counts[i].count > 0)
+            printf("   %s %s", counts[i].name, table_thousands(text, (int64_t) counts[i].count));
+    printf("   (= %s in the audience)   %s\n", table_thousands(text, (int64_t) p->audience),
+           terminal_span(span, spent));
+    return fflush(stdout) == 0 ? 0 : -EPIPE;
+}
+
 static int
 print_result(const struct watch *w, const struct view_source *s)
 {
     usec_t spent = clock_boot() - w->started;
-    struct table *t = table_new(stdout, w->in->format == TABLE_TEXT ? TABLE_LIST : w->in->format);
+    if (w->in->format == TABLE_TEXT)
+        return print_words(s, spent);
+    struct table *t = table_new(stdout, w->in->format);
     if (!t)
         return -ENOMEM;
     table_column(t, "name", NULL, TABLE_WORDS);
     table_column(t, "state", NULL, TABLE_WORDS);
-#define COUNTS(X)                                                                                  \
-    X(audience)                                                                                    \
-    X(sent) X(waiting) X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience)
+    table_column(t, "audience", NULL, TABLE_COUNT);
 #define X(field) table_column(t, #field, NULL, TABLE_COUNT);
     COUNTS(X)
 #undef X
     table_column(t, "watched_seconds", NULL, TABLE_NUMBER);
     table_words(t, "%s", s->name);
     table_words(t, "%s", view_state_word(s->state));
+    table_int(t, (int64_t) s->total.audience);
 #define X(field) table_int(t, (int64_t) s->total.field);
     COUNTS(X)
 #undef X
-    table_milli(t, (int64_t) (spent / USEC_PER_MSEC), 1);
+    table_milli(t, (int64_t) (spent / USEC_PER_MSEC), 3);
     return table_done(t);
 }
 
