@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,6 +19,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "shared/parse.h"
 
 enum act {
     ANSWER,       /* 200 with an id, kept alive */
@@ -159,6 +162,7 @@ static void
 server_look(struct server *s, struct server_connection *c)
 {
     char *head_end, *length;
+    uint64_t body;
     size_t whole;
 
     c->data[c->bytes] = '\0';
@@ -166,7 +170,10 @@ server_look(struct server *s, struct server_connection *c)
     length = strstr(c->data, "Content-Length: ");
     if (!head_end || !length)
         return;
-    whole = (size_t) (head_end - c->data) + 4 + strtoul(length + 16, NULL, 10);
+    length += strlen("Content-Length: ");
+    if (parse_u64(length, strcspn(length, "\r"), 0, SERVER_REQUEST_MAX, &body) < 0)
+        assert(!"a length that is no number");
+    whole = (size_t) (head_end - c->data) + 4 + body;
     if (c->bytes < whole)
         return;
     memcpy(s->last, c->data, whole);
@@ -179,8 +186,9 @@ server_look(struct server *s, struct server_connection *c)
 static void
 server_accept(struct server *s)
 {
-    int fd = accept(s->listener, NULL, NULL);
+    int fd = accept(s->listener, NULL, NULL), now = 1;
 
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
     for (int i = 0; fd >= 0 && i < SERVER_CONNECTIONS_MAX; i++)
         if (s->all[i].fd < 0) {
             s->all[i].fd = fd;
