@@ -197,9 +197,9 @@ partition_value(struct partition *p, usec_t now)
         number(r.sent), "failed", number(r.failed), "unknown", number(r.unknown), "in_flight",
         number(r.in_flight), "pool_busy", number(r.pool_busy), "pool_max", number(r.pool_max),
         "oldest_due_s", seconds(r.oldest_due), "rate_per_s", r.rate_milli / 1000.0, "plan_per_s",
-        r.plan_milli / 1000.0, "lateness_ms", lateness_value(&r.lateness), "stale",
-        number(m->stale), "fenced", number(m->fenced), "poison", number(m->poison), "breakers_open",
-        "url", number(partition_breakers_open(p, BREAKER_URL)), "scope",
+        r.plan_milli / 1000.0, "lateness_ms", lateness_value(&r.lateness), "stale_claims",
+        number(m->stale), "refused_by_epoch", number(m->fenced), "poison_rows", number(m->poison),
+        "breakers_open", "url", number(partition_breakers_open(p, BREAKER_URL)), "scope",
         number(partition_breakers_open(p, BREAKER_SCOPE)), "account",
         number(partition_breakers_open(p, BREAKER_ACCOUNT)));
 }
