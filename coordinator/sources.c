@@ -278,6 +278,11 @@ judge_started(struct judge *j, const struct sources_item *stored, const struct c
 static enum message_status
 judge_campaign(struct judge *j, const struct sources_item *stored, const struct content_campaign *c)
 {
+    if (c->at_least_once)
+        return say(j, STATUS_REFUSED,
+                   "campaign \"%s\": reliability = \"at_least_once\" is not available in this "
+                   "version: a send in doubt is shown, never repeated",
+                   c->name);
     if (!sources_find(j->s, CONTENT_TEMPLATE, c->template_name) &&
         !asked(j, CONTENT_TEMPLATE, c->template_name, j->item_count))
         return say(j, STATUS_REFUSED, "campaign \"%s\" names template \"%s\", which does not exist",

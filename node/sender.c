@@ -19,6 +19,7 @@
 #define TOKEN_HOLD      (60 * USEC_PER_SEC) /* a device whose token does not open */
 #define FACT_BYTES      512u                /* of one row in a batch of facts, at most */
 #define CLAIM_BYTES     128u
+#define UNSENDABLE_WAIT (300 * USEC_PER_SEC)
 
 static const enum store_statement part_statements[PART_COUNT] = {
     [PART_ADVANCE] = STORE_ADVANCE, [PART_FINISH] = STORE_FINISH, [PART_EVIDENCE] = STORE_EVIDENCE,
@@ -164,6 +165,19 @@ open_token(struct slot *slot, usec_t now)
     return false;
 }
 
+/* Its token or address cannot stand in a request: no send of this device can work until it is
+ * imported again (--update), so its rows wait. */
+static void
+hold_unsendable(struct slot *slot, usec_t now)
+{
+    struct device *d = slot->device;
+
+    d->held_until = MAX_OF(d->held_until, now + UNSENDABLE_WAIT);
+    log_event(LOG_LEVEL_WARNING, "device.unsendable",
+              "partition=%s device=%d why=\"its token or address cannot stand in a request\"",
+              slot->sender->p->config.name, d->device_id);
+}
+
 static void
 start_slot(struct sender *s, struct slot *slot, usec_t now)
 {
@@ -189,6 +203,8 @@ start_slot(struct sender *s, struct slot *slot, usec_t now)
         settle_skipped(slot, REASON_TEXT_TOO_LONG, now);
     else
         settle_not_sent(slot, now);
+    if (r == -EINVAL)
+        hold_unsendable(slot, now);
     slot_release_device(slot);
 }
 

@@ -59,9 +59,10 @@ static void
 retry(struct slot *slot, const struct outcome_report *report)
 {
     unsigned attempt = (unsigned) slot->entry.attempt + 1;
+    unsigned limit = report->retries_max ? report->retries_max + 1 : ATTEMPTS_MAX;
     usec_t wait = RETRY_WAIT << slot->entry.attempt;
 
-    if (attempt >= ATTEMPTS_MAX) {
+    if (attempt >= limit) {
         set_fact(slot, GOAL_ENDED, MESSAGE_FAILED, REASON_RETRIES, report->ended);
         return;
     }
@@ -158,9 +159,8 @@ news_of(const struct outcome_report *r)
         n.scope = BREAKER_HOLD;
         n.wait = THROTTLE_WAIT;
         break;
-    case REFUSAL_STOP_SCOPE:
+    case REFUSAL_STOP_SCOPE: /* one probe at a time, by the breaker's own back-off */
         n.scope = BREAKER_HOLD;
-        n.wait = STOP_WAIT;
         break;
     case REFUSAL_THROTTLE_ACCOUNT:
         n.account = BREAKER_HOLD;
@@ -172,7 +172,7 @@ news_of(const struct outcome_report *r)
         break;
     default: break;
     }
-    if (r->retry_after > 0 && n.wait == THROTTLE_WAIT)
+    if (r->retry_after > 0)
         n.wait = r->retry_after;
     return n;
 }

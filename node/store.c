@@ -86,7 +86,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_CLEAR] = {"clear",
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))::int FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name LIKE 'fleetcast-node/%'"
-        " AND pid <> pg_backend_pid() AND pid <> ALL($1::int[])"},
+        " AND pid <> pg_backend_pid() AND pid <> ALL($1::int[])"
+        " AND pg_has_role(usesysid, 'MEMBER')"},
 
     /*
      * Under the exclusive lock: nobody else's transaction is open. Compare-and-set on the epoch
@@ -418,8 +419,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
        look into lead_phone per row; a new file finds nothing and joins nothing. */
     [STORE_INTAKE_LEAD_PROBE] = {"intake_lead_probe",
         "SELECT u.ord::int, bool_or(l.device_id = u.device_id), bool_or(l.device_id <>"
-        " u.device_id AND EXISTS (SELECT FROM device a JOIN device b USING (account) WHERE"
-        " a.device_id = u.device_id AND b.device_id = l.device_id))"
+        " u.device_id AND (SELECT account FROM device a WHERE a.device_id = u.device_id) ="
+        " (SELECT account FROM device b WHERE b.device_id = l.device_id))"
         " FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY u(phone, device_id, ord)"
         " JOIN lead l ON l.phone = u.phone GROUP BY u.ord"},
     /*

@@ -645,14 +645,13 @@ ask_failed(struct asker *a, int err, const char *what, ...)
     va_start(ap, what);
     vsnprintf(text, sizeof(text), what, ap);
     va_end(ap);
+    if (err == -EPIPE) /* whoever reads us has seen enough */
+        return CTL_FAILED;
     if (err == -EINTR) {
         terminal_fault("%s: interrupted", text);
         return CTL_FAILED;
     }
-    terminal_fault("%s: %s", text,
-                   err == -ENOMEM  ? "out of memory"
-                   : err == -EPIPE ? "the output cannot be written"
-                                   : a->why);
+    terminal_fault("%s: %s", text, a->why[0] ? a->why : strerror(-err));
     switch (err) {
     case -ETIMEDOUT:
         if (!a->asked_coordinator) {

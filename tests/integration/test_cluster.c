@@ -95,7 +95,7 @@ static const struct misbehaviour misbehaviours[] = {
     {"{\"fault\":\"last\",\"count\":100}", 0, 0, 0},
     {"{\"fault\":\"empty\",\"status\":429,\"count\":4}", 0, 0, 0},
     {"{\"fault\":\"error\",\"code\":130429,\"status\":400,\"count\":10}", 0, 0, 0},
-    {"{\"fault\":\"error\",\"code\":80007,\"status\":400,\"count\":3}", 0, 0, 0},
+    {"{\"fault\":\"error\",\"code\":131056,\"status\":400,\"count\":10}", 0, 0, 0},
     {"{\"fault\":\"error\",\"code\":131026,\"status\":400,\"data\":true,\"count\":10}", 0, 0, 10},
     {"{\"fault\":\"error\",\"code\":2,\"status\":503,\"transient\":true,\"count\":4}", 4, 4, 0},
     {"{\"fault\":\"error\",\"code\":131000,\"status\":400,\"count\":4}", 4, 4, 0},

@@ -231,13 +231,15 @@ static void
 on_readable(struct server *s, struct connection *c)
 {
     if (c->phase != PHASE_READ) { /* only its end can be news here */
-        char probe[1];
-        ssize_t n = recv(c->fd, probe, 1, MSG_PEEK | MSG_DONTWAIT);
+        char end[1];
+        ssize_t n = recv(c->fd, end, 1, MSG_PEEK | MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             close_connection(s, c, false);
         return;
     }
-    if (c->in_bytes == 0 && provider_resets(&s->provider)) {
+    char probe[1]; /* an end of the connection must not use up a reset */
+    if (c->in_bytes == 0 && recv(c->fd, probe, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+        provider_resets(&s->provider)) {
         close_connection(s, c, true);
         return;
     }
