@@ -10,8 +10,9 @@
 #include "proto/socket.h"
 #include "proto/wire.h"
 
-#define SILENCE_MS     15000 /* PROTOCOL.md "Recovery of a hearing side" */
-#define HINT_BYTES_MAX 64u   /* four integers; anything longer is not a hint */
+#define SILENCE_MAX    (15 * USEC_PER_SEC) /* PROTOCOL.md "Recovery of a hearing side" */
+#define CHECK_MS       1000u
+#define HINT_BYTES_MAX 64u /* four integers; anything longer is not a hint */
 #define HINT_ELEMENTS  4u
 
 /* ---- publisher ---- */
@@ -97,7 +98,8 @@ struct feed_subscriber {
     char *url;
     struct socket *socket; /* NULL: it could not be opened again yet, or stopped */
     struct wire_reader *reader;
-    uv_timer_t silence;
+    uv_timer_t timer;
+    usec_t heard_at; /* the last good hint, or the start of this socket */
     bool stopped;
     feed_hint_fn *on_hint;
     void *arg;
@@ -130,18 +132,28 @@ on_message(void *arg, nng_msg *m)
 
     if (!read_hint(s->reader, (struct slice){nng_msg_body(m), nng_msg_len(m)}, &hint))
         return;
-    uv_timer_again(&s->silence);
+    s->heard_at = clock_boot();
     s->on_hint(s->arg, &hint);
 }
 
+static int
+open_socket(struct feed_subscriber *s)
+{
+    s->heard_at = clock_boot();
+    return socket_open(&s->socket, s->loop, SOCKET_SUB, s->url, on_message, no_room, s);
+}
+
+/* A half-open connection looks like a quiet one: only our own clock tells them apart. */
 static void
-on_silence(uv_timer_t *timer)
+on_timer(uv_timer_t *timer)
 {
     struct feed_subscriber *s = timer->data;
 
+    if (clock_boot() < s->heard_at + SILENCE_MAX)
+        return;
     socket_close(TAKE_PTR(s->socket));
     /* When it fails (no fds) there is no socket until the silence is over once more. */
-    if (socket_open(&s->socket, s->loop, SOCKET_SUB, s->url, on_message, no_room, s) < 0)
+    if (open_socket(s) < 0)
         s->socket = NULL;
 }
 
@@ -160,15 +172,15 @@ feed_subscribe_start(struct feed_subscriber **ret, uv_loop_t *loop, const char *
     s->url = strdup(url);
     s->reader = wire_reader_new();
     if (s->url && s->reader)
-        r = socket_open(&s->socket, loop, SOCKET_SUB, url, on_message, no_room, s);
+        r = open_socket(s);
     if (r < 0) {
         s->stopped = true;
         feed_subscribe_free(s);
         return r;
     }
-    uv_timer_init(loop, &s->silence);
-    s->silence.data = s;
-    uv_timer_start(&s->silence, on_silence, SILENCE_MS, SILENCE_MS);
+    uv_timer_init(loop, &s->timer);
+    s->timer.data = s;
+    uv_timer_start(&s->timer, on_timer, CHECK_MS, CHECK_MS);
     *ret = s;
     return 0;
 }
@@ -179,7 +191,7 @@ feed_subscribe_stop(struct feed_subscriber *s)
     if (s->stopped)
         return;
     s->stopped = true;
-    uv_close((uv_handle_t *) &s->silence, NULL);
+    uv_close((uv_handle_t *) &s->timer, NULL);
     socket_close(TAKE_PTR(s->socket));
 }
 
