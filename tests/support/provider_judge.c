@@ -207,18 +207,18 @@ static void
 judge_send(struct provider *p, const struct request *q, struct answer *a)
 {
     p->requests++;
+    if (!judge_body(p, q, a))
+        return;
+    if (!q->bearer[0]) {
+        put_error(a, 401, 104, 0, false, false, "An access token is required");
+        return;
+    }
     for (unsigned i = 0; i < p->revoked_count; i++)
         if (strcmp(p->revoked[i], q->bearer) == 0) {
             put_error(a, 401, 190, 463, false, false,
                       "Error validating access token: Session has expired");
             return;
         }
-    if (!q->bearer[0]) {
-        put_error(a, 401, 104, 0, false, false, "An access token is required");
-        return;
-    }
-    if (!judge_body(p, q, a))
-        return;
     accept_message(p, a);
     if (p->latency_max_ms)
         a->delay = rng_between(&p->rng, p->latency_min_ms, p->latency_max_ms) * USEC_PER_MSEC;
