@@ -467,11 +467,11 @@ audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details,
     struct audit a = {.in = in, .details = details, .errors = errors};
     int rc = audit_read_content(in->content, &a.content, errors);
     if (rc == 0)
-        rc = audit_read_csv(in->devices, on_device, &a, errors);
+        rc = audit_read_csv(in->devices, in->refused_devices, on_device, &a, errors);
     if (rc == 0)
-        rc = audit_read_csv(in->leads, on_lead, &a, errors);
+        rc = audit_read_csv(in->leads, in->refused_leads, on_lead, &a, errors);
     if (rc == 0)
-        rc = audit_read_csv(in->messages, on_message, &a, errors);
+        rc = audit_read_csv(in->messages, NULL, on_message, &a, errors);
     if (rc == 0 && in->receipts)
         rc = audit_read_receipts(in->receipts, on_receipt, &a, errors);
     if (rc == 0) {

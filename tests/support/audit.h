@@ -12,9 +12,10 @@
 #include "shared/clock.h"
 
 struct audit_input {
-    const char *devices, *leads, *content; /* CSV, CSV, YAML: the driver's own list */
-    const char *receipts;                  /* the provider's log; NULL = not ours to check */
-    const char *messages;                  /* fleetcast export messages */
+    const char *devices, *leads, *content;       /* CSV, CSV, YAML: the driver's own list */
+    const char *refused_devices, *refused_leads; /* what their imports refused, or NULL */
+    const char *receipts;                        /* the provider's log; NULL = not ours to check */
+    const char *messages;                        /* fleetcast export messages */
     const char *optouts; /* "phone,boottime_usec" lines: acknowledged opt-outs; or NULL */
     const char *country; /* calling code that was given at import, or NULL */
 };

@@ -46,6 +46,8 @@ main(int argc, char **argv)
     static const struct option options[] = {{"devices", 1, NULL, 'd'},
                                             {"leads", 1, NULL, 'l'},
                                             {"content", 1, NULL, 'c'},
+                                            {"refused-devices", 1, NULL, 'D'},
+                                            {"refused-leads", 1, NULL, 'L'},
                                             {"receipts", 1, NULL, 'r'},
                                             {"messages", 1, NULL, 'm'},
                                             {"optouts", 1, NULL, 'o'},
@@ -56,10 +58,12 @@ main(int argc, char **argv)
                                             {"exactly-once", 0, NULL, 'x'},
                                             {"open", 0, NULL, 'e'},
                                             {0}};
-    const char **slots[] = {
-        ['d'] = &in.devices,  ['l'] = &in.leads,   ['c'] = &in.content, ['r'] = &in.receipts,
-        ['m'] = &in.messages, ['o'] = &in.optouts, ['y'] = &in.country, ['j'] = &json,
-        ['t'] = &lateness,    ['w'] = &wall_ms};
+    const char **slots[] = {['D'] = &in.refused_devices, ['L'] = &in.refused_leads,
+                            ['d'] = &in.devices,         ['l'] = &in.leads,
+                            ['c'] = &in.content,         ['r'] = &in.receipts,
+                            ['m'] = &in.messages,        ['o'] = &in.optouts,
+                            ['y'] = &in.country,         ['j'] = &json,
+                            ['t'] = &lateness,           ['w'] = &wall_ms};
     int o;
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (o == '?')
@@ -72,8 +76,9 @@ main(int argc, char **argv)
             *slots[o] = optarg;
     }
     if (!in.devices || !in.leads || !in.content || !in.messages) {
-        fprintf(stderr, "usage: audit --devices F --leads F --content F --messages F [--receipts "
-                        "F] [--optouts F] [--country N] [--json F] [--lateness P50,P99,MAX] "
+        fprintf(stderr, "usage: audit --devices F --leads F --content F --messages F "
+                        "[--refused-devices F] [--refused-leads F] [--receipts F] [--optouts F] "
+                        "[--country N] [--json F] [--lateness P50,P99,MAX] "
                         "[--wall-ms N] [--exactly-once] [--open]\n");
         return 2;
     }

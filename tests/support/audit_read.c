@@ -68,8 +68,88 @@ delimiter_of(FILE *f)
     return strchr(line, '\t') ? '\t' : strchr(line, ';') ? ';' : ',';
 }
 
-int
-audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors)
+/* ---- rows that were refused ---- */
+
+struct refused_row {
+    unsigned long line, lines; /* first, and how many */
+};
+
+struct refused {
+    struct refused_row *rows;
+    size_t count, next;
+};
+
+static unsigned long
+newlines(const char *text)
+{
+    unsigned long n = 0;
+    while ((text = strchr(text, '\n')))
+        n++, text++;
+    return n;
+}
+
+/* A row that could not be told apart into columns stands whole in reject_value, its own are empty.
+ */
+static int
+on_refused(void *arg, const struct audit_row *h, const struct audit_row *row)
+{
+    struct refused *r = arg;
+    int line = audit_column(h, "reject_line"), value = audit_column(h, "reject_value");
+    if (line < 0 || value < 0 || row->count != h->count)
+        return -EINVAL;
+    unsigned long own = 0;
+    bool whole = false;
+    for (int i = 0; i < line; i++) {
+        own += newlines(row->fields[i]);
+        whole |= row->fields[i][0] != '\0';
+    }
+    r->rows = realloc(r->rows, (r->count + 1) * sizeof(*r->rows));
+    r->rows[r->count++] = (struct refused_row){strtoul(row->fields[line], NULL, 10),
+                                               1 + (whole ? own : newlines(row->fields[value]))};
+    return 0;
+}
+
+static int
+by_line(const void *a, const void *b)
+{
+    const struct refused_row *x = a, *y = b;
+    return x->line < y->line ? -1 : x->line > y->line;
+}
+
+/* How many lines to step over, when a row begins at this one. */
+static unsigned long
+refused_at(struct refused *r, unsigned long line)
+{
+    while (r->next < r->count && r->rows[r->next].line < line)
+        r->next++;
+    return r->next < r->count && r->rows[r->next].line == line ? r->rows[r->next].lines : 0;
+}
+
+static void
+feed_lines(FILE *f, struct csv_parser *p, struct reading *g, struct refused *refused)
+{
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t bytes;
+    unsigned long line = 1, skip = 0;
+    bool begins = true; /* a row does, at this line */
+    for (; (bytes = getline(&text, &room, f)) > 0; line++) {
+        if (begins && skip == 0)
+            skip = refused_at(refused, line);
+        if (skip > 0) {
+            skip--;
+            continue;
+        }
+        unsigned rows = g->line;
+        if (csv_parse(p, text, (size_t) bytes, on_field, on_row, g) != (size_t) bytes)
+            g->failed = true;
+        begins = g->line != rows || (begins && strspn(text, "\r\n") == (size_t) bytes);
+    }
+    free(text);
+}
+
+static int
+read_rows(const char *path, struct refused *refused, audit_row_fn *fn, void *arg, FILE *errors)
 {
     FILE *f = fopen(path, "re");
     if (!f) {
@@ -80,11 +160,7 @@ audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors)
     struct reading g = {.fn = fn, .arg = arg};
     csv_init(&p, CSV_APPEND_NULL);
     csv_set_delim(&p, delimiter_of(f));
-    char buffer[65536];
-    size_t n;
-    while ((n = fread(buffer, 1, sizeof(buffer), f)) > 0)
-        if (csv_parse(&p, buffer, n, on_field, on_row, &g) != n)
-            g.failed = true;
+    feed_lines(f, &p, &g, refused);
     csv_fini(&p, on_field, on_row, &g);
     csv_free(&p);
     fclose(f);
@@ -93,6 +169,19 @@ audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors)
     if (g.failed)
         fprintf(errors, "audit: %s: not readable as CSV\n", path);
     return g.failed ? -EINVAL : g.rc;
+}
+
+int
+audit_read_csv(const char *path, const char *refused, audit_row_fn *fn, void *arg, FILE *errors)
+{
+    struct refused none = {0}, r = {0};
+    int rc = refused ? read_rows(refused, &none, on_refused, &r, errors) : 0;
+    if (rc == 0 && r.count > 0)
+        qsort(r.rows, r.count, sizeof(*r.rows), by_line);
+    if (rc == 0)
+        rc = read_rows(path, &r, fn, arg, errors);
+    free(r.rows);
+    return rc;
 }
 
 int

@@ -5,16 +5,19 @@
 #include "shared/base.h"
 #include "shared/clock.h"
 
-#define AUDIT_COLUMNS_MAX 64
+#define AUDIT_COLUMNS_MAX 72 /* a file's 64 and the four of its refused rows */
 
 struct audit_row {
     unsigned count;
     char *fields[AUDIT_COLUMNS_MAX]; /* NUL-terminated, valid during the callback */
     unsigned line;
 };
-/* Calls back for every row after the header (which is given each time). Nonzero return stops. */
+/* Calls back for every row after the header (which is given each time). Nonzero return stops.
+ * `refused` is the FILE.rejects.csv that its import wrote, or NULL: those lines are stepped over
+ * unread, for a broken row that was refused must not swallow the good ones behind it. */
 typedef int audit_row_fn(void *arg, const struct audit_row *header, const struct audit_row *row);
-int audit_read_csv(const char *path, audit_row_fn *fn, void *arg, FILE *errors);
+int audit_read_csv(const char *path, const char *refused, audit_row_fn *fn, void *arg,
+                   FILE *errors);
 int audit_column(const struct audit_row *header, const char *name); /* -1 = absent */
 
 struct audit_campaign {

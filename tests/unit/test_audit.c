@@ -211,6 +211,38 @@ START_TEST(two_drivers_is_red)
 }
 END_TEST
 
+/* A row that its import refused is nobody's wish, and hides no row behind it. */
+START_TEST(refused_rows_are_stepped_over)
+{
+    put("devices.csv", "device_id;address\n1;5001\n2;x y\n");
+    put("devices.rejects.csv", "device_id;address;reject_line;reject_column;reject_value;"
+                               "reject_reason\n2;x y;3;address;x y;bad\n");
+    put("leads.csv", "device_id,phone,name\r\n1,12,\"two\r\nlines\"\r\n1,+60100000001,Ann\r\n"
+                     "1,+60100000002,\"open\r\n2,+60100000003,Bo\r\n\r\n1,+60100000004,Cy\r\n");
+    put("leads.rejects.csv",
+        "device_id,phone,name,reject_line,reject_column,reject_value,reject_reason\n"
+        ",,,5,name,\"1,+60100000002,\"\"open\",a quote is opened and not closed\n"
+        "2,+60100000003,Bo,6,device_id,2,no such device\n"
+        "1,12,\"two\r\nlines\",2,phone,12,too short\n");
+    put("content.yaml", content_yaml);
+    put("messages.csv", messages_head);
+    char paths[6][256];
+    const char *names[] = {"devices.csv",         "leads.csv",         "content.yaml",
+                           "devices.rejects.csv", "leads.rejects.csv", "messages.csv"};
+    for (int i = 0; i < 6; i++)
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s", dir, names[i]);
+    struct audit_input in = {.devices = paths[0],
+                             .leads = paths[1],
+                             .content = paths[2],
+                             .refused_devices = paths[3],
+                             .refused_leads = paths[4],
+                             .messages = paths[5]};
+    struct audit_result r;
+    ck_assert_int_eq(audit_run(&in, &r, NULL, stderr), 0);
+    ck_assert_uint_eq(r.asked, 2); /* Ann and Cy */
+}
+END_TEST
+
 START_TEST(unreadable_is_an_error)
 {
     struct audit_result r;
@@ -232,6 +264,7 @@ main(void)
     Suite *suite = suite_create("audit");
     TCase *t = tcase_create("offences");
     tcase_add_test(t, unreadable_is_an_error);
+    tcase_add_test(t, refused_rows_are_stepped_over);
     tcase_add_test(t, clean_run_is_green);
     tcase_add_test(t, lost_is_red);
     tcase_add_test(t, twice_is_red);
@@ -247,12 +280,12 @@ main(void)
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);
     srunner_free(runner);
-    char command[6][256];
-    const char *names[] = {"devices.csv", "leads.csv",    "content.yaml",
-                           "receipts",    "messages.csv", "optouts"};
-    for (int i = 0; i < 6; i++) {
-        snprintf(command[i], sizeof(command[i]), "%s/%s", dir, names[i]);
-        unlink(command[i]);
+    const char *names[] = {"devices.csv",  "leads.csv", "content.yaml",        "receipts",
+                           "messages.csv", "optouts",   "devices.rejects.csv", "leads.rejects.csv"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        unlink(path);
     }
     rmdir(dir);
     return bad == 0 ? 0 : 1;
