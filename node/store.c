@@ -589,9 +589,10 @@ const char *const store_settings[] = {
     "TimeZone", "UTC",
     /* Plans: several arrays in unnest are estimated at 10 rows, and a table that was empty when its
        statement was prepared keeps that plan for a while. Nested loops over keys are right at every
-       size here; a hash of a whole table never is. */
+       size here; reading or hashing a whole table never is. */
     "plan_cache_mode", "force_generic_plan",
     "random_page_cost", "1.1",
+    "enable_seqscan", "off",
     "enable_hashjoin", "off",
     "enable_mergejoin", "off",
     "jit", "off",

@@ -36,7 +36,7 @@ entry(int64_t due, int32_t source_id, int32_t lead_no)
 static void
 fill(enum device_class c, unsigned count, int64_t step, bool complete)
 {
-    struct entry rows[FILL_ENTRIES_MAX];
+    struct entry rows[FILL_ENTRIES_MAX] = {0};
 
     for (unsigned i = 0; i < count; i++)
         rows[i] = entry((int64_t) i * step, 1, (int32_t) i);
