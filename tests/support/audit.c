@@ -501,15 +501,19 @@ audit_offences(const struct audit_result *r)
 }
 
 void
-audit_print(const struct audit_result *r, FILE *out)
+audit_print(const struct audit_result *r, bool receipts, FILE *out)
 {
+    char received[32] = "not checked";
+    if (receipts)
+        snprintf(received, sizeof(received), "%llu", (unsigned long long) r->received);
     fprintf(out,
-            "  asked %llu   received %llu   sent %llu   unknown %llu   failed %llu   ended %llu   "
+            "  asked %llu   received %s   sent %llu   unknown %llu   failed %llu   ended %llu   "
             "waiting %llu\n",
-            (unsigned long long) r->asked, (unsigned long long) r->received,
-            (unsigned long long) r->sent, (unsigned long long) r->unknown,
-            (unsigned long long) r->failed, (unsigned long long) r->ended,
-            (unsigned long long) r->waiting);
+            (unsigned long long) r->asked, received, (unsigned long long) r->sent,
+            (unsigned long long) r->unknown, (unsigned long long) r->failed,
+            (unsigned long long) r->ended, (unsigned long long) r->waiting);
+    if (!receipts)
+        return;
     fprintf(out,
             "  lost %llu   twice %llu   phantom %llu   false sent %llu   hidden unknown %llu   "
             "wrong text %llu   too early %llu   after opt-out %llu   two drivers %llu\n",

@@ -33,4 +33,5 @@ struct audit_result {
  * each). */
 int audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details, FILE *errors);
 uint64_t audit_offences(const struct audit_result *r);
-void audit_print(const struct audit_result *r, FILE *out); /* two lines for people */
+/* Two lines for people; without receipts nothing is said of what was received. */
+void audit_print(const struct audit_result *r, bool receipts, FILE *out);

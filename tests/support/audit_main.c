@@ -87,12 +87,14 @@ main(int argc, char **argv)
         return 1;
     if (open_end) /* stopped in the middle: what waits and was never received still waits */
         r.lost -= MIN_OF(r.lost, r.waiting);
-    audit_print(&r, stdout);
+    audit_print(&r, in.receipts != NULL, stdout);
     struct extras x = {.wall_s = atof(wall_ms) / 1e3, .receipts = in.receipts != NULL};
     if (sscanf(lateness, "%lf,%lf,%lf", &x.p50, &x.p99, &x.max) == 3 && x.max > 0)
-        printf("  shortest gap %.1f ms   lateness p50 %.0f ms, p99 %.0f ms, max %.0f ms   %.0f "
-               "messages/s\n",
-               (double) r.shortest_gap / 1e3, x.p50, x.p99, x.max, r.messages_per_s);
+        printf("  lateness p50 %.0f ms, p99 %.0f ms, max %.0f ms", x.p50, x.p99, x.max);
+    if (in.receipts)
+        printf("   shortest gap %.1f ms   %.0f messages/s", (double) r.shortest_gap / 1e3,
+               r.messages_per_s);
+    putchar('\n');
     if (json && write_report(json, &r, &x) < 0) {
         fprintf(stderr, "audit: cannot write %s\n", json);
         return 1;
