@@ -456,7 +456,7 @@ cluster_audit(struct cluster *c)
                              .messages = paths[4]};
     struct audit_result r;
     ck_assert_int_eq(audit_run(&in, &r, stderr, stderr), 0);
-    audit_print(&r, stderr);
+    audit_print(&r, in.receipts != NULL, stderr);
     ck_assert_uint_eq(audit_offences(&r), 0);
     return r;
 }
