@@ -268,6 +268,18 @@ print_ordered(const struct invocation *in, const struct order *o, const struct s
     return r->missing_count > 0 ? CTL_DEGRADED : CTL_DONE;
 }
 
+/* Started now, all of it would expire at once. */
+static int
+too_late(const struct invocation *in, const struct view_source *s)
+{
+    char until[40];
+    terminal_fault("cannot start campaign \"%s\": its not_after is %s", s->name,
+                   table_time_text(until, s->not_after, true));
+    terminal_next("correct it, fleetcast apply-content FILE, then fleetcast campaign start %s",
+                  in->operands[0]);
+    return CTL_REFUSED;
+}
+
 static int
 give_order(const struct invocation *in, const struct order *o)
 {
@@ -292,7 +304,9 @@ give_order(const struct invocation *in, const struct order *o)
     bool fits =
         s && (s->state == o->state ||
               (o->from == SOURCE_CANCELLED ? s->state != SOURCE_CANCELLED : s->state == o->from));
-    if (fits) {
+    bool late = fits && s->state == SOURCE_DRAFT && o->state == SOURCE_ACTIVE &&
+                s->not_after < (int64_t) clock_real();
+    if (fits && !late) {
         /* the coordinator answers after up to 10 s, with the names of who did not apply it */
         err = ask_coordinator(a, &q, in->timeout ? 0 : ASK_ORDER_TIMEOUT, &r);
         if (err == 0)
@@ -304,6 +318,8 @@ give_order(const struct invocation *in, const struct order *o)
         code = no_campaign(in->operands[0]);
     else if (!fits)
         code = refused(in, o, s);
+    else if (late)
+        code = too_late(in, s);
     view_free(v);
     asker_free(a);
     return code;

@@ -61,6 +61,10 @@ parse_file(const char *path, struct content *ret)
         return CTL_DONE;
     terminal_fault("%s: %s", path,
                    err == -ENOMEM ? "out of memory" : "refused, nothing was changed");
+    if (err != -ENOMEM)
+        terminal_next("correct it, then: fleetcast apply-content --dry-run %s\n"
+                      "        (a text with {{variables}} needs quotes around it)",
+                      path);
     return CTL_FAILED;
 }
 

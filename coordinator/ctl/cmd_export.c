@@ -126,7 +126,9 @@ export_all(struct export *e, struct asker *a, const struct invocation *in,
     if (err < 0)
         return ask_failed(a, err, "the export is not complete");
     if (silent > 0) {
-        terminal_fault("%u partitions are missing in this export", silent);
+        terminal_fault("%u partition%s missing in this export", silent,
+                       silent == 1 ? " is" : "s are");
+        terminal_next("fleetcast status; then the same command again");
         return CTL_DEGRADED;
     }
     if (path && in->format == TABLE_TEXT)

@@ -166,6 +166,12 @@ delimiter_of(const struct invocation *in, char *ret)
     return CTL_USAGE;
 }
 
+static const char *
+noun(const struct import_call *c)
+{
+    return c->kind == IMPORT_DEVICES ? "devices" : "leads";
+}
+
 static int
 open_file(struct import_call *c)
 {
@@ -178,6 +184,7 @@ open_file(struct import_call *c)
         err = import_columns_read(&c->columns, c->kind, csvfile_header(c->file), why, sizeof(why));
     if (err < 0) {
         terminal_fault("%s: %s", c->config.path, why);
+        terminal_next("fleetcast import %s --help lists the columns", noun(c));
         return CTL_FAILED;
     }
     struct rejects_config rejects = {.path = c->rejects_path,
@@ -246,12 +253,6 @@ print_words(const struct import_call *c, usec_t spent)
         printf("Rejected rows with their reasons: %s\n", c->rejects_path);
         rejects_show(c->rejects, stdout);
     }
-}
-
-static const char *
-noun(const struct import_call *c)
-{
-    return c->kind == IMPORT_DEVICES ? "devices" : "leads";
 }
 
 static int

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/table.h"
 #include "coordinator/ctl/terminal.h"
 #include "proto/seal.h"
 #include "shared/secret.h"
@@ -57,6 +58,27 @@ is_role(const char *role)
     return false;
 }
 
+/* For people the line as the peers file takes it; the same fields for programs. */
+static int
+print_line(const struct invocation *in, const char *name, const char *role, const char *hex)
+{
+    if (in->format == TABLE_TEXT) {
+        printf("%s%s%s%s%s\n", role ? name : "", role ? " " : "", role ? role : "", role ? " " : "",
+               hex);
+        return fflush(stdout) == 0 ? CTL_DONE : CTL_FAILED;
+    }
+    struct table *t = table_new(stdout, in->format);
+    if (!t)
+        return CTL_FAILED;
+    table_column(t, "name", NULL, TABLE_WORDS);
+    table_column(t, "role", NULL, TABLE_WORDS);
+    table_column(t, "public_key", NULL, TABLE_WORDS);
+    table_words(t, "%s", name);
+    table_words(t, "%s", role ? role : "");
+    table_words(t, "%s", hex);
+    return table_done(t) == 0 ? CTL_DONE : CTL_FAILED;
+}
+
 int
 cmd_keygen(const struct invocation *in)
 {
@@ -82,11 +104,8 @@ cmd_keygen(const struct invocation *in)
         return failed(path, err);
     secret_hex(hex, sizeof(hex), identity.public_key, sizeof(identity.public_key));
     identity_wipe(&identity);
-    if (role)
-        printf("%s %s %s\n", name, role, hex);
-    else
-        printf("%s\n", hex);
+    int code = print_line(in, name, role, hex);
     if (!role)
         terminal_next("add a line to every peers file: %s ROLE %s", name, hex);
-    return fflush(stdout) == 0 ? CTL_DONE : CTL_FAILED;
+    return code;
 }

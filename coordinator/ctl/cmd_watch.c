@@ -199,7 +199,7 @@ draw(struct watch *w, const struct view_source *s)
 #define COUNTS(X)                                                                                  \
     X(sent) X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience) X(waiting)
 
-/* "hello   active   sent 630   unknown 0   failed 0   waiting 0   (= 630 in the audience)   1.2 s";
+/* "hello   active   sent 630   unknown 0   failed 0   waiting 0   (= 630 leads)   1.2 s";
  * what is seldom is only told when there is some. */
 static int
 print_words(const struct view_source *s, usec_t spent)
@@ -224,7 +224,7 @@ print_words(const struct view_source *s, usec_t spent)
     for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
         if (counts[i].always || counts[i].count > 0)
             printf("   %s %s", counts[i].name, table_thousands(text, (int64_t) counts[i].count));
-    printf("   (= %s in the audience)   %s\n", table_thousands(text, (int64_t) p->audience),
+    printf("   (= %s leads)   %s\n", table_thousands(text, (int64_t) p->audience),
            terminal_span(span, spent));
     return fflush(stdout) == 0 ? 0 : -EPIPE;
 }

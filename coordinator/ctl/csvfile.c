@@ -40,6 +40,7 @@ struct scan {
     char delimiter;
     uint64_t lines; /* newlines inside quotes */
     const char *fault;
+    bool open; /* the fault: a quote that nothing closes */
 };
 
 static bool
@@ -66,6 +67,7 @@ scan_quoted(struct scan *s)
         const char *quote = memchr(s->p, '"', (size_t) (s->end - s->p));
         if (!quote) {
             s->fault = "a quote is opened and not closed";
+            s->open = true;
             return (struct slice){start, 0};
         }
         s->p = quote + 1;
@@ -280,6 +282,8 @@ csvfile_next(struct csvfile *f, struct csv_row *ret)
     scan_row(&s, ret);
     if (!s.fault && s.p == s.end && f->at + bytes < f->end)
         s.fault = "longer than 64 KiB";
+    else if (s.open && f->at + bytes < f->end)
+        s.fault = "a quote is opened and not closed within 64 KiB";
     ret->fault = s.fault;
     if (s.fault)
         return give_up_row(f, ret);

@@ -128,6 +128,8 @@ START_TEST(what_is_wrong_here_is_1_and_a_silent_coordinator_6)
                                         "campaign start x"};
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
         expect(6, "no answer from coordinator c1", "%s --timeout 300ms", verbs[i]);
+    expect(0, "\"role\":\"node\"", "keygen %s/new.key --role node --format json",
+           cluster_dir(cluster));
     expect(4, "File exists", "keygen %s/ops.key --role node", cluster_dir(cluster));
 }
 END_TEST
@@ -145,6 +147,10 @@ START_TEST(a_precondition_that_fails_is_4)
     expect(4, "observer", "%s import devices %s/devices.csv", watch, cluster_dir(cluster));
     expect(4, "admin", "%s import leads %s/leads.csv", watch, cluster_dir(cluster));
     expect(4, "observer", "%s apply-content %s/content.yaml", watch, cluster_dir(cluster));
+    write_file("late.yaml", "templates:\n  t: { text: x }\n"
+                            "campaigns:\n  late: { template: t, not_after: 2020-01-01 }\n");
+    expect(0, "2 created", "apply-content %s/late.yaml", cluster_dir(cluster));
+    expect(4, "its not_after is 2020-01-01", "campaign start late");
     expect(1, "no campaign \"none\"", "campaign start none");
     expect(1, "no device 4000", "device show 4000");
     expect(1, "no node \"n9\"", "node show n9");
@@ -189,7 +195,7 @@ START_TEST(a_part_that_is_missing_is_3)
     const char *dir = cluster_dir(cluster);
     cluster_signal(cluster, "n2", SIGKILL);
     expect(3, "partition p2 does not answer", "device ls --timeout 500ms");
-    expect(3, "1 partitions are missing", "export messages --timeout 500ms");
+    expect(3, "1 partition is missing", "export messages --timeout 500ms");
     expect(3, "INCOMPLETE", "verify --timeout 500ms");
     expect(3, "not done 8", "import leads %s/leads.csv --timeout-per-batch 1s", dir);
     expect(3, "partition p2: 8 rows not done", "import leads %s/leads.csv --timeout-per-batch 1s",

@@ -176,6 +176,13 @@ START_TEST(a_line_longer_than_any_row_is_stepped_over)
     ck_assert_str_eq(next_text(f), "4!0!longer than 64 KiB");
     ck_assert_ptr_null(next_text(f));
     csvfile_free(f);
+    /* a quote that is closed, but not within the longest row */
+    text[4] = '"';
+    text[4 + 70000] = 'x';
+    memcpy(text + bytes - 2, "\",x\n", 5);
+    f = open_text(text);
+    ck_assert_str_eq(next_text(f), "2!0!a quote is opened and not closed within 64 KiB");
+    csvfile_free(f);
     free(text);
 }
 END_TEST
