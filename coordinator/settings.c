@@ -32,6 +32,15 @@ on_section(void *arg, const char *section, const char *name, char *why)
     return NULL;
 }
 
+/* A fault between keys, at the line of one of them. */
+static int
+fault(FILE *errors, const char *path, const char *key, const char *value, const char *reason)
+{
+    fprintf(errors, "%s:%u: [coordinator] %s = \"%s\": %s\n", path,
+            config_line(path, "coordinator", key), key, value, reason);
+    return -EINVAL;
+}
+
 static bool
 judge_url(const char *path, const char *key, const char *url, FILE *errors)
 {
@@ -39,8 +48,7 @@ judge_url(const char *path, const char *key, const char *url, FILE *errors)
     uint16_t port;
     if (strncmp(url, "tcp://", 6) == 0 && parse_address(url + 6, ip, &port) == 0)
         return true;
-    fprintf(errors, "%s: [coordinator] %s = \"%s\": not of the form tcp://ip:port\n", path, key,
-            url);
+    fault(errors, path, key, url, "not of the form tcp://ip:port");
     return false;
 }
 
@@ -50,13 +58,11 @@ judge_identity(const struct coordinator_settings *s, const char *path, FILE *err
 {
     const struct peer *me = peers_find(&s->peers, s->name);
     if (!me || me->role != ROLE_COORDINATOR) {
-        fprintf(errors, "%s: [coordinator] name = \"%s\": %s has no coordinator of that name\n",
-                path, s->name, s->peers_path);
+        fault(errors, path, "name", s->name, "the peers file has no coordinator of that name");
         return false;
     }
     if (memcmp(me->public_key, s->identity.public_key, SEAL_KEY_BYTES) != 0) {
-        fprintf(errors, "%s: [coordinator] key = \"%s\": not the key that %s has for %s\n", path,
-                s->key, s->peers_path, s->name);
+        fault(errors, path, "key", s->key, "not the key that the peers file has for this name");
         return false;
     }
     return true;
@@ -69,8 +75,10 @@ judge(struct coordinator_settings *s, const char *path, FILE *errors)
     urls = judge_url(path, "feed", s->feed, errors) && urls;
     int err = identity_load(&s->identity, s->key);
     if (err < 0) {
-        fprintf(errors, "%s: [coordinator] key = \"%s\": %s\n", path, s->key,
-                err == -EPERM ? "mode must be 0600 or 0400" : strerror(-err));
+        fault(errors, path, "key", s->key,
+              err == -EPERM    ? "mode must be 0600 or 0400"
+              : err == -EINVAL ? "not a key file (64 hex digits)"
+                               : strerror(-err));
         return err;
     }
     err = peers_load(&s->peers, s->peers_path, errors);

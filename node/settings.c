@@ -125,6 +125,20 @@ judge_partitions(const struct node_settings *s, const char *path, FILE *errors)
     return -EINVAL;
 }
 
+/* Where the first of the timing keys stands; 0 = only fallbacks. */
+static unsigned
+timing_line(const char *path)
+{
+    unsigned first = 0;
+    for (size_t n = 0; n < ARRAY_SIZE(keys); n++) {
+        bool timing = strcmp(keys[n].section, "timing") == 0;
+        unsigned line = timing ? config_line(path, "timing", keys[n].key) : 0;
+        if (line > 0 && (first == 0 || line < first))
+            first = line;
+    }
+    return first;
+}
+
 static int
 judge_sending(const struct node_settings *s, const char *path, FILE *errors)
 {
@@ -135,7 +149,7 @@ judge_sending(const struct node_settings *s, const char *path, FILE *errors)
         return fault(errors, path, "send", "base_url", s->base_url,
                      "must begin with https:// (http:// needs allow_http = yes)");
     if (timing_check(&s->timing, why, sizeof(why)) < 0) {
-        fprintf(errors, "%s: [timing]: %s\n", path, why);
+        fprintf(errors, "%s:%u: [timing]: %s\n", path, timing_line(path), why);
         return -EINVAL;
     }
     return 0;

@@ -10,6 +10,7 @@
 #include "coordinator/ctl/settings.h"
 #include "coordinator/ctl/terminal.h"
 #include "proto/rpc.h"
+#include "shared/config.h"
 #include "shared/secret.h"
 
 /* One try at one address: then the map is asked whether the driver is another one by now. */
@@ -103,7 +104,8 @@ load_files(struct asker *a, const struct invocation *in, FILE *errors)
         return err;
     err = identity_load(&a->identity, s->key);
     if (err < 0) {
-        fprintf(errors, "%s: [fleetcast] key = \"%s\": %s\n", s->path, s->key,
+        fprintf(errors, "%s:%u: [fleetcast] key = \"%s\": %s\n", s->path,
+                config_line(s->path, "fleetcast", "key"), s->key,
                 err == -EPERM ? "its mode must be 0600 or 0400" : strerror(-err));
         return err;
     }
@@ -112,13 +114,15 @@ load_files(struct asker *a, const struct invocation *in, FILE *errors)
         return err;
     const struct peer *own = peers_find(&a->peers, s->name);
     if (!own || memcmp(own->public_key, a->identity.public_key, SEAL_KEY_BYTES) != 0) {
-        fprintf(errors, "%s: [fleetcast] name = \"%s\": %s has %s\n", s->path, s->name, s->peers,
+        fprintf(errors, "%s:%u: [fleetcast] name = \"%s\": %s has %s\n", s->path,
+                config_line(s->path, "fleetcast", "name"), s->name, s->peers,
                 own ? "another key for it" : "no such line");
         return -EINVAL;
     }
     if (!peers_find(&a->peers, s->coordinator_name)) {
-        fprintf(errors, "%s: [fleetcast] coordinator_name = \"%s\": %s has no such line\n", s->path,
-                s->coordinator_name, s->peers);
+        fprintf(errors, "%s:%u: [fleetcast] coordinator_name = \"%s\": %s has no such line\n",
+                s->path, config_line(s->path, "fleetcast", "coordinator_name"), s->coordinator_name,
+                s->peers);
         return -EINVAL;
     }
     return 0;
