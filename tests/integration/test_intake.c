@@ -234,6 +234,21 @@ START_TEST(the_driver_hears_of_its_new_devices)
 }
 END_TEST
 
+/* The lane was lost after the commit, so nobody was told; the file is sent again. */
+START_TEST(the_driver_hears_of_devices_whose_commit_was_not_answered)
+{
+    have_devices(1, 1);
+    pgtemp_do(db, "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, transport, address)"
+                  " VALUES (2, 100, 300, 'cloudapi', '1065550001')");
+    struct device_row rows[] = {device(1), device(2)};
+    done_verdicts(put_devices(rows, 2, false), "dd");
+    for (unsigned turns = 0; turns < 1000 && schedule_count(partition_devices(d.partition)) < 2;
+         turns++)
+        uv_run(&d.loop, UV_RUN_ONCE);
+    ck_assert_ptr_nonnull(schedule_find(partition_devices(d.partition), 2));
+}
+END_TEST
+
 /* ---- leads ---- */
 
 START_TEST(leads_with_faults_are_refused_and_the_rest_is_kept)
@@ -528,6 +543,7 @@ suite(void)
     tcase_add_test(t, an_update_overwrites_and_creates_what_is_new);
     tcase_add_test(t, tokens_are_sealed_for_their_device);
     tcase_add_test(t, the_driver_hears_of_its_new_devices);
+    tcase_add_test(t, the_driver_hears_of_devices_whose_commit_was_not_answered);
     tcase_add_test(t, the_same_batch_twice_adds_nothing);
     tcase_add_test(t, an_update_overwrites_attributes_and_keeps_the_number);
     tcase_add_test(t, shared_phones_are_counted_in_the_order_of_the_file);

@@ -671,6 +671,31 @@ START_TEST(a_refused_template_pauses_its_source)
 }
 END_TEST
 
+static bool
+pause_waits(struct rig *r)
+{
+    return pgtemp_int(db_admin,
+                      "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                      " AND application_name = 'fleetcast-node/n1/tick'") == 1;
+}
+
+START_TEST(a_drain_while_a_source_is_being_paused_ends)
+{
+    fixture_devices(30, 10, 20, 40);
+    fixture_campaign();
+    rig.transport.script = wrong_template;
+    start_as("n1");
+    run_until(is_open, 5000);
+    pgtemp_do(db_admin, "SELECT pg_advisory_lock_shared(fleetcast_lock())");
+    run_until(pause_waits, 5000); /* only the pause wants it exclusive */
+    partition_drain(rig.p);
+    pgtemp_do(db_admin, "SELECT pg_advisory_unlock_shared(fleetcast_lock())");
+    run_until(is_stopped, 10000);
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT state FROM source"));
+    fixture_sums();
+}
+END_TEST
+
 START_TEST(rows_that_may_not_be_sent_end_with_their_reason)
 {
     fixture_devices(4, 1, 20, 40);
@@ -951,10 +976,10 @@ START_TEST(a_backend_that_freezes_costs_no_doubt)
 }
 END_TEST
 
-START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
+/* Ten rows of each of 50 devices, claimed in epoch 3 by a process of this name that is gone. */
+static void
+older_claims(void)
 {
-    fixture_devices(50, 20, 20, 40);
-    fixture_campaign();
     pgtemp_do(db_admin,
               "INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state, epoch,"
               " token) SELECT device_id, 1, lead_no, now(), 1, 3, gen_random_uuid() FROM lead"
@@ -963,6 +988,13 @@ START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
               " 1000)::bigint), 12, '0') || '7' || substr(md5(random()::text), 1, 3) || '8'"
               " || substr(md5(random()::text), 1, 15))::uuid;"
               "UPDATE owner SET epoch = 3, driver = 'n1', clean = false");
+}
+
+START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    older_claims();
     rig.transport.slots = 16;
     usec_t begun = clock_boot();
     start_as("n1");
@@ -971,6 +1003,9 @@ START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
     ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE state = 3 AND"
                                                " epoch = 3"));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1"));
+    struct partition_report report;
+    partition_report(rig.p, clock_boot(), &report);
+    ck_assert_uint_eq(500, report.doubts_open);
     fixture_sums();
     /* These devices may have sent just before: they wait S + T_http and their gap. */
     ck_assert_uint_eq(0, wire_count);
@@ -1119,6 +1154,52 @@ START_TEST(a_take_whose_answer_was_lost_still_waits_out_the_quarantine)
 }
 END_TEST
 
+/* The backend of the lane that loads freezes in the middle of the older claims' pages. */
+static bool
+a_load_freezes(struct rig *r)
+{
+    if (partition_state_of(r->p) != PARTITION_LOADING ||
+        pgtemp_int(db_admin, "SELECT unknown FROM progress") < 100)
+        return false;
+    frozen_pid = (int) pgtemp_int(db_admin, "SELECT pid FROM pg_stat_activity WHERE"
+                                            " application_name = 'fleetcast-node/n1/fill'");
+    kill(frozen_pid, SIGSTOP);
+    frozen_at = clock_boot();
+    return true;
+}
+
+static bool
+loads_again(struct rig *r)
+{
+    static bool ended;
+
+    /* The page that is asked for meanwhile is the one that will be answered late. */
+    if (!ended && clock_boot() > frozen_at + 100 * USEC_PER_MSEC) {
+        ended = true;
+        pgtemp_do(db_admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                            " application_name = 'fleetcast-node/n1/tick'");
+    }
+    return partition_epoch(r->p) == 5 && partition_state_of(r->p) == PARTITION_LOADING;
+}
+
+START_TEST(an_answer_to_an_older_load_is_not_taken_for_this_one)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    older_claims();
+    rig.transport.slots = 16;
+    start_as("n1");
+    run_until(a_load_freezes, 20000);
+    run_until(loads_again, 5000);
+    kill(frozen_pid, SIGCONT);
+    frozen_pid = 0;
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(500, check_once());
+    ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
 static bool
 all_done_though_a_day_goes(struct rig *r)
 {
@@ -1167,6 +1248,7 @@ partition_suite(void)
     tcase_add_test(t, every_outcome_finds_its_place);
     tcase_add_test(t, the_fifth_refusal_ends_the_row);
     tcase_add_test(t, a_refused_template_pauses_its_source);
+    tcase_add_test(t, a_drain_while_a_source_is_being_paused_ends);
     tcase_add_test(t, rows_that_may_not_be_sent_end_with_their_reason);
     tcase_add_test(t, a_started_campaign_freezes_its_audience);
     tcase_add_test(t, after_a_pause_or_a_cancel_is_applied_no_send_starts);
@@ -1183,6 +1265,7 @@ partition_suite(void)
     tcase_add_test(t, a_drain_without_a_database_ends_in_time);
     tcase_add_test(t, a_device_that_an_import_made_is_read_after_its_commit);
     tcase_add_test(t, a_take_whose_answer_was_lost_still_waits_out_the_quarantine);
+    tcase_add_test(t, an_answer_to_an_older_load_is_not_taken_for_this_one);
     tcase_add_test(t, a_day_that_is_missing_costs_no_fact);
     suite_add_tcase(s, t);
     return s;
