@@ -218,7 +218,6 @@ free_all(struct coordinator *c)
     sources_free(c->sources);
     fleet_free(c->fleet);
     service_free(c->service);
-    rpc_library_done();
     free(c);
 }
 

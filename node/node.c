@@ -433,7 +433,6 @@ free_all(struct node *n)
     message_free(n->replies.writer);
     transport_free(n->transport);
     service_free(n->service);
-    rpc_library_done();
 }
 
 static void

@@ -48,6 +48,3 @@ usec_t
 rpc_heard_at(const struct rpc_client *c); /* BOOTTIME of the last frame that opened, 0 = never */
 void rpc_client_stop(struct rpc_client *c);
 struct rpc_client *rpc_client_free(struct rpc_client *c);
-
-/* uv_run until the nng sockets and handles are closed, then this; last thing before exit. */
-void rpc_library_done(void);

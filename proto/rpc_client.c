@@ -374,9 +374,3 @@ rpc_client_free(struct rpc_client *c)
     free(c);
     return NULL;
 }
-
-void
-rpc_library_done(void)
-{
-    nng_fini();
-}

@@ -6,18 +6,20 @@
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "proto/limits.h"
 
 /*
- * Traps of nng 1.5.2 that this file is built around (the first five hold for 1.10 too):
+ * Traps of nng 1.5.2 that this file is built around (all but the last hold for 1.10 too):
  * - the fds must be fetched before listen or dial, or a wake-up can be lost;
  * - both fds are read-polled, also the one that says "room to send", and both are level-triggered;
  * - REP without SENDBUF says EAGAIN after each reply though nobody is slow; REQ with one keeps
  *   requests for an absent server and delivers them hours later;
  * - an unset RECVMAXSZ lets a few bytes reserve gigabytes;
  * - uv_close of the polls comes before nng_close, or the recycled fd cannot be polled again;
+ * - nng_close can wait for ever: see finish_close;
  * - its reconnect timer runs on the wall clock: the owners rebuild the socket after silence.
  */
 #define MESSAGES_PER_WAKE_MAX 64
@@ -201,10 +203,26 @@ socket_send(struct socket *k, nng_msg *message)
     return r;
 }
 
+static void *
+close_nng(void *arg)
+{
+    nng_close((nng_socket){.id = (uint32_t) (uintptr_t) arg});
+    return NULL;
+}
+
+/*
+ * nng_close waits for ever when a message arrives in that very moment (1.5.2 to 1.10.1: a read that
+ * is stopped between a message's length and its body is never finished, and the pipe waits for it).
+ * So it runs on a thread that knows nothing of ours but the socket's number, and that the end of
+ * the process ends. Without a thread the socket is left to the end of the process as well.
+ */
 static void
 finish_close(struct socket *k)
 {
-    nng_close(k->nng);
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, close_nng, (void *) (uintptr_t) k->nng.id) == 0)
+        pthread_detach(thread);
     free(k);
 }
 

@@ -206,7 +206,6 @@ asker_free(struct asker *a)
     settings_done(&a->settings);
     identity_wipe(&a->identity);
     free(a);
-    rpc_library_done();
     return NULL;
 }
 

@@ -425,7 +425,6 @@ leave(void)
     }
     for (unsigned i = 0; i < old_subscriber_count; i++)
         feed_subscribe_free(old_subscribers[i]);
-    rpc_library_done();
 }
 
 START_TEST(bad_configurations)

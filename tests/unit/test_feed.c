@@ -84,7 +84,6 @@ teardown(void)
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     subscriber = feed_subscribe_free(subscriber);
     publisher = feed_publish_free(publisher);
-    rpc_library_done();
 }
 
 static void
