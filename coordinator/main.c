@@ -92,7 +92,11 @@ main(int argc, char **argv)
     static struct coordinator_settings settings;
     if (load(&settings, argv[argc - 1]) < 0)
         return 1;
-    int code = check ? 0 : coordinator_run(&settings, FLEETCAST_VERSION);
+    int code = 0;
+    if (check)
+        puts("ok");
+    else
+        code = coordinator_run(&settings, FLEETCAST_VERSION);
     coordinator_settings_done(&settings);
     return code;
 }
