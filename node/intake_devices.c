@@ -192,7 +192,11 @@ tell_partition(struct batch *b)
 {
     for (uint32_t n = b->span.first; n < b->span.end; n++) {
         uint32_t row = b->order[n];
-        if (b->verdicts[row] != ROW_ACCEPTED && b->verdicts[row] != ROW_UPDATED)
+        bool written = b->verdicts[row] == ROW_ACCEPTED || b->verdicts[row] == ROW_UPDATED;
+        /* One that is there but not in memory: the answer to its commit was lost. */
+        bool missed = b->verdicts[row] == ROW_DUPLICATE &&
+                      !schedule_find(partition_devices(b->partition), b->devices[row].device_id);
+        if (!written && !missed)
             continue;
         int err = partition_device_changed(b->partition, b->devices[row].device_id);
         if (err < 0)
