@@ -410,6 +410,8 @@ on_paused(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         again(a, outcome, reply, "pause_source");
         return;
     }
+    if (a->pause_count == 0)
+        return; /* given up meanwhile */
     a->pause_count--;
     memmove(a->pauses, a->pauses + 1, a->pause_count * sizeof(a->pauses[0]));
     partition_wake(a->p);
