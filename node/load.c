@@ -383,6 +383,8 @@ next_phase(struct load *l)
     l->phase++;
     l->after = l->phase == LOAD_SOURCES ? INT32_MIN : 0;
     l->after_name[0] = '\0';
+    if (l->phase == LOAD_SOURCES)
+        l->p->doubts = 0; /* its rows tell all, also the left-over claims that we just settled */
     if (l->phase < LOAD_COUNT)
         ask_page(l);
     else

@@ -1003,6 +1003,9 @@ START_TEST(more_older_claims_than_slots_become_unknown_page_by_page)
     ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT count(*) FROM message WHERE state = 3 AND"
                                                " epoch = 3"));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE state = 1"));
+    struct partition_report report;
+    partition_report(rig.p, clock_boot(), &report);
+    ck_assert_uint_eq(500, report.doubts_open);
     fixture_sums();
     /* These devices may have sent just before: they wait S + T_http and their gap. */
     ck_assert_uint_eq(0, wire_count);
