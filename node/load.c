@@ -31,7 +31,8 @@ enum load_phase {
 
 struct load {
     struct partition *p;
-    uint64_t epoch; /* of the load under way: an answer of an older one is not wanted */
+    uint64_t epoch;       /* of the load under way */
+    uint64_t asked_epoch; /* of the page asked for: an answer to an older load is not wanted */
     enum load_phase phase;
     int64_t after; /* key of the last row */
     char after_name[CONTENT_NAME_MAX + 1];
@@ -398,9 +399,10 @@ on_page(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     const struct phase *phase = &phases[l->phase];
 
     l->asked = false;
-    if (!current(l)) {
-        if (l->p->state == PARTITION_LOADING)
-            load_start(l->p); /* an answer to an older load: begin the one that waits */
+    if (!current(l))
+        return;
+    if (l->asked_epoch != l->epoch) {
+        ask_page(l); /* an answer to an older load: begin the one that waits */
         return;
     }
     if (outcome == DB_LOST || outcome == DB_NOT_RUN)
@@ -433,6 +435,7 @@ ask_page(struct load *l)
     }
     db_args_reset(&l->args);
     phase->put(l, limit);
+    l->asked_epoch = l->epoch;
     l->asked =
         db_submit(dbpool_lane(l->p->pool, LANE_FILL), &call, 1, READ_TIMEOUT, on_page, l) == 0;
 }

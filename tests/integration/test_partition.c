@@ -1154,6 +1154,52 @@ START_TEST(a_take_whose_answer_was_lost_still_waits_out_the_quarantine)
 }
 END_TEST
 
+/* The backend of the lane that loads freezes in the middle of the older claims' pages. */
+static bool
+a_load_freezes(struct rig *r)
+{
+    if (partition_state_of(r->p) != PARTITION_LOADING ||
+        pgtemp_int(db_admin, "SELECT unknown FROM progress") < 100)
+        return false;
+    frozen_pid = (int) pgtemp_int(db_admin, "SELECT pid FROM pg_stat_activity WHERE"
+                                            " application_name = 'fleetcast-node/n1/fill'");
+    kill(frozen_pid, SIGSTOP);
+    frozen_at = clock_boot();
+    return true;
+}
+
+static bool
+loads_again(struct rig *r)
+{
+    static bool ended;
+
+    /* The page that is asked for meanwhile is the one that will be answered late. */
+    if (!ended && clock_boot() > frozen_at + 100 * USEC_PER_MSEC) {
+        ended = true;
+        pgtemp_do(db_admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                            " application_name = 'fleetcast-node/n1/tick'");
+    }
+    return partition_epoch(r->p) == 5 && partition_state_of(r->p) == PARTITION_LOADING;
+}
+
+START_TEST(an_answer_to_an_older_load_is_not_taken_for_this_one)
+{
+    fixture_devices(50, 20, 20, 40);
+    fixture_campaign();
+    older_claims();
+    rig.transport.slots = 16;
+    start_as("n1");
+    run_until(a_load_freezes, 20000);
+    run_until(loads_again, 5000);
+    kill(frozen_pid, SIGCONT);
+    frozen_pid = 0;
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(500, check_once());
+    ck_assert_int_eq(500, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
+    fixture_sums();
+}
+END_TEST
+
 static bool
 all_done_though_a_day_goes(struct rig *r)
 {
@@ -1219,6 +1265,7 @@ partition_suite(void)
     tcase_add_test(t, a_drain_without_a_database_ends_in_time);
     tcase_add_test(t, a_device_that_an_import_made_is_read_after_its_commit);
     tcase_add_test(t, a_take_whose_answer_was_lost_still_waits_out_the_quarantine);
+    tcase_add_test(t, an_answer_to_an_older_load_is_not_taken_for_this_one);
     tcase_add_test(t, a_day_that_is_missing_costs_no_fact);
     suite_add_tcase(s, t);
     return s;
