@@ -71,7 +71,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " - coalesce(current_setting('reserved_connections', true)::int, 0)"
         " - (SELECT count(*)::int FROM pg_stat_activity"
         " WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND pid <> ALL($1::int[])),"
-        " pg_is_in_recovery()"
+        " pg_is_in_recovery(),"
+        " CASE WHEN pg_is_in_recovery() THEN 0"
+        " ELSE (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint END"
         " FROM owner o"},
 
     /* Makes the days of `message` up to 7 ahead; a function of the schema's owner, safe to repeat.

@@ -43,7 +43,7 @@ put_our_backends(struct partition *p, struct db_args *args)
 }
 
 struct check {
-    uint64_t epoch;
+    uint64_t epoch, lsn;
     struct slice driver;
     struct uuid incarnation;
     bool clean;
@@ -79,20 +79,25 @@ judge_owner(struct partition *p, const struct check *c)
     return EVENT_FIT;
 }
 
-/* A database behind what this host has seen was rolled back: what was sent would wait again. */
+/* A database behind what this host has seen was rolled back: what was sent would wait again. The
+ * mark's WAL had been flushed, so its position counts on a later timeline too. */
 static bool
-behind_the_mark(struct partition *p, uint64_t epoch)
+behind_the_mark(struct partition *p, const struct check *c)
 {
     struct highwater mark;
-    uint64_t seen = p->epoch;
+    uint64_t seen = p->epoch, lsn = p->mark.lsn;
     int r = p->config.home ? highwater_read(p->config.state_dir, p->config.name, &mark) : -ENOENT;
 
-    if (r == 0)
+    if (r == 0) {
         seen = MAX_OF(seen, mark.epoch);
-    if (epoch >= seen)
+        lsn = MAX_OF(lsn, mark.lsn);
+    }
+    if (c->epoch >= seen && c->lsn >= lsn)
         return false;
-    partition_because(p, "rolled back: the database is in epoch %" PRIu64 ", %" PRIu64 " was seen",
-                      epoch, seen);
+    partition_because(p,
+                      "rolled back: the database is in epoch %" PRIu64 " at LSN %" PRIu64
+                      ", %" PRIu64 " at %" PRIu64 " was seen",
+                      c->epoch, c->lsn, seen, lsn);
     return true;
 }
 
@@ -141,11 +146,12 @@ on_checked(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     const struct check c = {.epoch = (uint64_t) db_get_int(reply, 0, 0, 0),
                             .driver = db_get_text(reply, 0, 0, 1),
                             .incarnation = db_get_uuid(reply, 0, 0, 2),
-                            .clean = db_get_bool(reply, 0, 0, 3)};
+                            .clean = db_get_bool(reply, 0, 0, 3),
+                            .lsn = (uint64_t) db_get_int(reply, 0, 0, 13)};
 
     if ((unfit = judge_settings(p, reply)) != NULL)
         partition_because(p, "%s", unfit);
-    if (unfit || behind_the_mark(p, c.epoch)) {
+    if (unfit || behind_the_mark(p, &c)) {
         partition_event(p, EVENT_UNFIT);
         return;
     }

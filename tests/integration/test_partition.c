@@ -910,6 +910,20 @@ START_TEST(a_database_that_was_rolled_back_stays_closed)
 }
 END_TEST
 
+/* Restored from a copy of the same epoch: only the position in the WAL tells. */
+START_TEST(a_database_behind_its_wal_position_stays_closed)
+{
+    char path[64];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/highwater-" PARTITION, state_dir);
+    f = fopen(path, "w");
+    fputs("1 1000000000000000 0\n", f);
+    fclose(f);
+    closed_because("rolled back");
+}
+END_TEST
+
 START_TEST(another_partitions_database_stays_closed)
 {
     pgtemp_do(db_admin, "UPDATE owner SET partition = 'p2'");
@@ -1256,6 +1270,7 @@ partition_suite(void)
     tcase_add_test(t, another_schema_keeps_the_gate_closed);
     tcase_add_test(t, a_commit_that_is_not_durable_keeps_the_gate_closed);
     tcase_add_test(t, a_database_that_was_rolled_back_stays_closed);
+    tcase_add_test(t, a_database_behind_its_wal_position_stays_closed);
     tcase_add_test(t, another_partitions_database_stays_closed);
     tcase_add_test(t, a_pool_above_what_is_left_is_refused);
     tcase_add_test(t, a_backend_that_freezes_costs_no_doubt);
