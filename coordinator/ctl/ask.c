@@ -141,6 +141,8 @@ load(struct asker *a, const struct invocation *in)
     for (char *line = strtok_r(faults, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         terminal_fault("%s", line);
     free(faults);
+    if (err == -ENOENT && !in->options[OPTION_CONFIG])
+        terminal_next("name the configuration: --config FILE, or export FLEETCAST_CONFIG=FILE");
     return err < 0 ? CTL_FAILED : CTL_DONE;
 }
 
@@ -668,7 +670,10 @@ ask_failed(struct asker *a, int err, const char *what, ...)
     case -EAGAIN:
         terminal_next("fleetcast status; then the same command again");
         return a->asked_coordinator ? CTL_UNREACHABLE : CTL_DEGRADED;
-    case -EPERM: return CTL_REFUSED;
+    case -EPERM:
+        if (peers_find(&a->peers, a->settings.name)->role == ROLE_OBSERVER)
+            terminal_next("use the configuration of an admin: fleetcast --config FILE ...");
+        return CTL_REFUSED;
     default: return CTL_FAILED;
     }
 }

@@ -143,7 +143,7 @@ START_TEST(a_precondition_that_fails_is_4)
     expect(4, "it is draft", "campaign pause hello");
     expect(4, "was not started", "campaign watch hello --until-finished");
     expect(0, "OK", "%s status", watch);
-    expect(4, "observer", "%s campaign start hello", watch);
+    expect(4, "configuration of an admin", "%s campaign start hello", watch);
     expect(4, "observer", "%s import devices %s/devices.csv", watch, cluster_dir(cluster));
     expect(4, "admin", "%s import leads %s/leads.csv", watch, cluster_dir(cluster));
     expect(4, "observer", "%s apply-content %s/content.yaml", watch, cluster_dir(cluster));
