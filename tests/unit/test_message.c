@@ -713,6 +713,51 @@ START_TEST(replies_come_back)
 }
 END_TEST
 
+/* The bytes of the full samples by their FNV-1a: what differs here, another release cannot read.
+ * PROTOCOL.md §7 says how a message changes; only then a line here does. */
+static const struct {
+    enum message_kind kind;
+    uint64_t request, reply;
+} vectors[] = {
+    {MESSAGE_REGISTER, 0x2196d6e25a712614, 0x26dbe60e3eaa9c9f},
+    {MESSAGE_REPORT, 0x1cc99dabe48eccd7, 0xc6d1e321fe1e183e},
+    {MESSAGE_MAP, 0x206347760708c71b, 0xe5ea662ec036035d},
+    {MESSAGE_CONTENT, 0x01fadaee3e0a5c46, 0x52e5338887ae69df},
+    {MESSAGE_NODES, 0x69649c0ca638dd09, 0xafd61f0d8aab7106},
+    {MESSAGE_PLACE, 0x3e02015c99d681b4, 0x86bab225c0533441},
+    {MESSAGE_APPLY, 0xc453ae0a894a9d79, 0x4c94c103f961be4d},
+    {MESSAGE_SOURCE, 0x380feb4a721513a6, 0xf8425000e2177ac6},
+    {MESSAGE_DEVICES, 0xd9bbf664502d9bd7, 0xc55efad1c4a78e09},
+    {MESSAGE_LEADS, 0x2f5361259a5bd19d, 0x570618276b593bba},
+    {MESSAGE_ASK, 0x3db00cad56e373a1, 0xa86d7eab420eead8},
+};
+
+static uint64_t
+fnv1a(struct slice body)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+
+    for (size_t i = 0; i < body.bytes; i++)
+        hash = (hash ^ (uint8_t) body.data[i]) * 0x100000001b3;
+    return hash;
+}
+
+START_TEST(bytes_on_the_wire_are_those_of_version_1)
+{
+    ck_assert_uint_eq(ARRAY_SIZE(vectors), ARRAY_SIZE(all_kinds));
+    for (size_t i = 0; i < ARRAY_SIZE(all_kinds); i++) {
+        struct request q = a_request(all_kinds[i], true);
+        struct reply p = a_reply(all_kinds[i], true);
+        uint64_t request = fnv1a(written_request(&q)), reply = fnv1a(written_reply(&p));
+
+        ck_assert_int_eq(vectors[i].kind, all_kinds[i]);
+        ck_assert_msg(request == vectors[i].request && reply == vectors[i].reply,
+                      "{MESSAGE_%s, 0x%016llx, 0x%016llx},", message_kind_name(all_kinds[i]),
+                      (unsigned long long) request, (unsigned long long) reply);
+    }
+}
+END_TEST
+
 START_TEST(fields_land_where_they_belong)
 {
     struct request q = a_request(MESSAGE_REGISTER, true), back;
@@ -816,6 +861,7 @@ main(void)
     tcase_add_test(tc, dispatch_denies_by_default);
     tcase_add_loop_test(tc, requests_come_back, 0, kinds);
     tcase_add_loop_test(tc, replies_come_back, 0, kinds);
+    tcase_add_test(tc, bytes_on_the_wire_are_those_of_version_1);
     tcase_add_test(tc, fields_land_where_they_belong);
     tcase_add_test(tc, room_is_zeroed_and_aligned);
     tcase_add_test(tc, two_thousand_leads_are_fast);
