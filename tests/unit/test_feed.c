@@ -221,8 +221,8 @@ START_TEST(the_publisher_restarts)
         uv_run(&loop, UV_RUN_ONCE);
     }
     ck_assert_int_eq(r, 0);
-    ck_assert(hear(1, 5000));
-    ck_assert_uint_eq(heard.term, 8);
+    for (unsigned i = 1; heard.term != 8; i++) /* hints of the old one may still come first */
+        ck_assert(hear(i, 5000));
 }
 END_TEST
 
