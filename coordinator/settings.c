@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "shared/config.h"
+#include "shared/db.h"
 #include "shared/parse.h"
 
 #define TEXT_BYTES_MAX 1024u
@@ -84,7 +85,10 @@ judge(struct coordinator_settings *s, const char *path, FILE *errors)
     err = peers_load(&s->peers, s->peers_path, errors);
     if (err < 0)
         return err;
-    return judge_identity(s, path, errors) && urls ? 0 : -EINVAL;
+    const char *why = db_dsn_judge(s->catalog);
+    if (why) /* its text may hold what nobody else should read */
+        fault(errors, path, "catalog", "...", why);
+    return judge_identity(s, path, errors) && urls && !why ? 0 : -EINVAL;
 }
 
 int

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "shared/config.h"
+#include "shared/db.h"
 
 #define TEXT_BYTES_MAX 1024u
 #define MS(n)          ((n) *USEC_PER_MSEC)
@@ -139,6 +140,24 @@ timing_line(const char *path)
     return first;
 }
 
+/* The text itself is not shown: it may hold what nobody else should read. */
+static int
+judge_dsns(const struct node_settings *s, const char *path, FILE *errors)
+{
+    int err = 0;
+
+    for (uint32_t n = 0; n < s->partition_count; n++) {
+        const char *why = db_dsn_judge(s->partitions[n].dsn);
+        char section[16 + NAME_BYTES_MAX];
+
+        if (!why)
+            continue;
+        snprintf(section, sizeof(section), "partition %s", s->partitions[n].name);
+        err = fault(errors, path, section, "dsn", "...", "%s", why);
+    }
+    return err;
+}
+
 static int
 judge_sending(const struct node_settings *s, const char *path, FILE *errors)
 {
@@ -169,6 +188,8 @@ judge(struct node_settings *s, const char *path, FILE *errors)
         err = judge_peers(s, path, errors);
     if (err == 0)
         err = judge_partitions(s, path, errors);
+    if (err == 0)
+        err = judge_dsns(s, path, errors);
     if (err == 0)
         err = judge_sending(s, path, errors);
     return err;

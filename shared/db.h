@@ -24,6 +24,12 @@ struct db;
 struct db_reply;
 struct rng;
 
+/*
+ * NULL when `dsn` can be used, else what is wrong with it, in words without its text. A password in
+ * it is refused: it belongs into a passfile that only the daemon reads (passfile=PATH).
+ */
+const char *db_dsn_judge(const char *dsn);
+
 struct db_statement {
     const char *name;
     const char *sql; /* every parameter carries a cast, $1::int[], so that types are plain here */

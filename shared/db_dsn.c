@@ -211,3 +211,21 @@ db_dsn_connect(const struct db_dsn *d, unsigned host, const char *address,
         put(&p, forced[i][0], forced[i][1]);
     return PQconnectStartParams(p.keywords, p.values, 0);
 }
+
+const char *
+db_dsn_judge(const char *dsn)
+{
+    struct db_dsn *d = NULL;
+    const char *why = NULL;
+
+    switch (db_dsn_parse(&d, dsn)) {
+    case 0: break;
+    case -ENOMEM: return "out of memory";
+    default: return "not a connection string such as \"host=... dbname=... user=...\"";
+    }
+    for (const PQconninfoOption *o = d->options; o->keyword; o++)
+        if (strcmp(o->keyword, "password") == 0 && o->val && o->val[0])
+            why = "holds a password: put it into a file and name that with passfile=PATH";
+    db_dsn_free(d);
+    return why;
+}

@@ -225,6 +225,8 @@ START_TEST(coordinator_refuses)
 {
     static const struct bad cases[] = {
         {"[coordinator]", NULL, "speed = 9", "[coordinator] speed: unknown key", NULL},
+        {"catalog =", "catalog = x", NULL,
+         "[coordinator] catalog = \"...\": not a connection string", NULL},
         {"catalog =", NULL, "[fleet]", "[fleet]: unknown section", NULL},
         {"catalog =", NULL, "[timing]\ndead = 1ms", "[timing] dead = \"1ms\": out of range",
          "dead ="},
