@@ -1,12 +1,12 @@
 /* fleetcast-coordinator: arguments, and the words for what is wrong with a configuration. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/coordinator.h"
 #include "coordinator/fleet.h"
 #include "coordinator/holder.h"
 #include "coordinator/sources.h"
+#include "shared/config.h"
 #include "shared/secret.h"
 
 #define PROGRAM "fleetcast-coordinator"
@@ -43,32 +43,16 @@ usage(FILE *out)
     return out == stdout ? 0 : 2;
 }
 
-/* Every line of `text` on stderr, with the program's name before it. */
-static void
-print_faults(const char *text)
-{
-    while (*text) {
-        size_t bytes = strcspn(text, "\n");
-        fprintf(stderr, PROGRAM ": %.*s\n", (int) bytes, text);
-        text += bytes + (text[bytes] == '\n');
-    }
-}
+struct loading {
+    struct coordinator_settings *ret;
+    const char *path;
+};
 
 static int
-load(struct coordinator_settings *ret, const char *path)
+load(void *arg, FILE *errors)
 {
-    char *faults = NULL;
-    size_t bytes = 0;
-    FILE *errors = open_memstream(&faults, &bytes);
-    if (!errors) {
-        fprintf(stderr, PROGRAM ": out of memory\n");
-        return -1;
-    }
-    int err = coordinator_settings_load(ret, path, errors);
-    fclose(errors);
-    print_faults(faults);
-    free(faults);
-    return err;
+    struct loading *l = arg;
+    return coordinator_settings_load(l->ret, l->path, errors);
 }
 
 int
@@ -90,7 +74,7 @@ main(int argc, char **argv)
     if (!check && (argc != 2 || argv[1][0] == '-'))
         return usage(stderr);
     static struct coordinator_settings settings;
-    if (load(&settings, argv[argc - 1]) < 0)
+    if (config_read_told(PROGRAM, load, &(struct loading){&settings, argv[argc - 1]}) < 0)
         return 1;
     int code = 0;
     if (check)

@@ -1,10 +1,10 @@
 /* fleetcast-node: arguments, and the words for what is wrong with a configuration. */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "node/node.h"
+#include "shared/config.h"
 
 #define PROGRAM "fleetcast-node"
 
@@ -18,32 +18,16 @@ usage(FILE *out)
     return out == stdout ? 0 : 2;
 }
 
-/* Every line of `text` on stderr, with the program's name before it. */
-static void
-print_faults(const char *text)
-{
-    while (*text) {
-        size_t bytes = strcspn(text, "\n");
-        fprintf(stderr, PROGRAM ": %.*s\n", (int) bytes, text);
-        text += bytes + (text[bytes] == '\n');
-    }
-}
+struct loading {
+    struct node_settings *ret;
+    const char *path;
+};
 
 static int
-load(struct node_settings *ret, const char *path)
+load(void *arg, FILE *errors)
 {
-    char *faults = NULL;
-    size_t bytes = 0;
-    FILE *errors = open_memstream(&faults, &bytes);
-    if (!errors) {
-        fprintf(stderr, PROGRAM ": out of memory\n");
-        return -1;
-    }
-    int err = settings_load(ret, path, errors);
-    fclose(errors);
-    print_faults(faults);
-    free(faults);
-    return err;
+    struct loading *l = arg;
+    return settings_load(l->ret, l->path, errors);
 }
 
 int
@@ -68,7 +52,7 @@ main(int argc, char **argv)
     if (!check && (argc != 2 || argv[1][0] == '-'))
         return usage(stderr);
     static struct node_settings settings;
-    if (load(&settings, argv[argc - 1]) < 0)
+    if (config_read_told(PROGRAM, load, &(struct loading){&settings, argv[argc - 1]}) < 0)
         return 1;
     if (check)
         puts("ok");

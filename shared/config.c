@@ -375,3 +375,25 @@ config_line(const char *path, const char *section, const char *key)
         fclose(file);
     return found;
 }
+
+int
+config_read_told(const char *program, config_read_fn *read, void *arg)
+{
+    char *faults = NULL;
+    size_t bytes = 0;
+    FILE *errors = open_memstream(&faults, &bytes);
+
+    if (!errors) {
+        fprintf(stderr, "%s: out of memory\n", program);
+        return -ENOMEM;
+    }
+    int err = read(arg, errors);
+    fclose(errors);
+    for (const char *line = faults; *line;) {
+        size_t length = strcspn(line, "\n");
+        fprintf(stderr, "%s: %.*s\n", program, (int) length, line);
+        line += length + (line[length] == '\n');
+    }
+    free(faults);
+    return err;
+}

@@ -55,6 +55,12 @@ int config_load(const char *path, const struct config_key *keys, size_t key_coun
 /* Frees every text value of `section` in `target`. */
 void config_free(const struct config_key *keys, size_t key_count, const char *section,
                  void *target);
+/*
+ * Runs `read`, then prints what it wrote to `errors` on stderr, each line behind "PROGRAM: ". Its
+ * result, or -ENOMEM.
+ */
+typedef int config_read_fn(void *arg, FILE *errors);
+int config_read_told(const char *program, config_read_fn *read, void *arg) _must_check_;
 /* Where `key` of "[section]" (its title, "partition p1" for a named one) stands; 0 = nowhere. For
  * faults that are found after the loading, by what must fit together. */
 unsigned config_line(const char *path, const char *section, const char *key);

@@ -128,19 +128,22 @@ load_files(struct asker *a, const struct invocation *in, FILE *errors)
     return 0;
 }
 
+struct loading {
+    struct asker *asker;
+    const struct invocation *in;
+};
+
+static int
+load_told(void *arg, FILE *errors)
+{
+    struct loading *l = arg;
+    return load_files(l->asker, l->in, errors);
+}
+
 static int
 load(struct asker *a, const struct invocation *in)
 {
-    char *faults = NULL;
-    size_t bytes;
-    FILE *errors = open_memstream(&faults, &bytes);
-    int err = errors ? load_files(a, in, errors) : -ENOMEM;
-    if (errors)
-        fclose(errors);
-    char *rest = faults;
-    for (char *line = strtok_r(faults, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        terminal_fault("%s", line);
-    free(faults);
+    int err = config_read_told("fleetcast", load_told, &(struct loading){a, in});
     if (err == -ENOENT && !in->options[OPTION_CONFIG])
         terminal_next("name the configuration: --config FILE, or export FLEETCAST_CONFIG=FILE");
     return err < 0 ? CTL_FAILED : CTL_DONE;
