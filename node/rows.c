@@ -143,10 +143,9 @@ scan_string(struct scan *s, size_t bytes_max)
 const char *
 rows_attributes_why(struct slice json)
 {
-    struct scan s = {json.data, json.data + json.bytes};
-
     if (json.bytes == 0)
         return NULL;
+    struct scan s = {json.data, json.data + json.bytes};
     bool good = scan_char(&s, '{');
     bool more = good && !scan_char(&s, '}');
     for (unsigned count = 1; more; count++) {
