@@ -6,8 +6,8 @@
  */
 #pragma once
 #include "node/breaker.h"
-#include "node/compose.h"
 #include "node/device.h"
+#include "shared/compose.h"
 #include "shared/content.h"
 
 struct template_entry {

@@ -1,5 +1,5 @@
 /* Texts: what is refused at once, what is missing, and every way a value may be written. */
-#include "node/compose.h"
+#include "shared/compose.h"
 
 #include <check.h>
 #include <jansson.h>

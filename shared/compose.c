@@ -1,5 +1,5 @@
 /* Compiles a text into literals and variables, and renders it for one lead. */
-#include "node/compose.h"
+#include "shared/compose.h"
 
 #include <inttypes.h>
 #include <stdio.h>
