@@ -29,7 +29,9 @@ struct queue { /* ring of device ids; room for every device, for each stands in 
 struct batch {
     unsigned count;
     int32_t ids[FILL_DEVICES_MAX];
-    int32_t size[FILL_DEVICES_MAX]; /* rows asked for */
+    int32_t size[FILL_DEVICES_MAX]; /* rows asked for, behind this key */
+    int64_t due[FILL_DEVICES_MAX];
+    int32_t source_id[FILL_DEVICES_MAX], lead_no[FILL_DEVICES_MAX];
 };
 
 struct audience {
@@ -48,6 +50,7 @@ struct audience {
     int32_t sources[SOURCES_MAX];
     struct entry rows[FILL_ENTRIES_MAX];
 
+    uint32_t rate;        /* rows a second by order, 0 = ENROL_RATE */
     int64_t tokens_micro; /* bucket: rows x 10^6; below 0: more was enrolled than was there */
     usec_t tokens_at;
 };
@@ -98,7 +101,7 @@ wants_fill(const struct audience *a, const struct device *d, int64_t db_now,
            enum device_class *ret_class)
 {
     for (enum device_class c = CLASS_DIRECT; c < CLASS_COUNT; c++) {
-        if (d->lists[c].horizon == INT64_MAX || !device_is_low(d, c, db_now))
+        if (!device_wants_fill(d, c, db_now))
             continue;
         if (book_active(a->p->book, c, NULL, 0) == 0)
             continue;
@@ -116,7 +119,7 @@ wants_fill(const struct audience *a, const struct device *d, int64_t db_now,
 static bool
 wants_enrol(const struct device *d, int64_t db_now)
 {
-    return d->audience_open && d->lists[CLASS_CAMPAIGN].horizon == INT64_MAX &&
+    return d->audience_open && !device_wants_fill(d, CLASS_CAMPAIGN, db_now) &&
            device_is_low(d, CLASS_CAMPAIGN, db_now);
 }
 
@@ -192,12 +195,67 @@ joined(struct audience *a, struct device *d)
         schedule_put(a->p->devices, d, d->gap_ends);
 }
 
+/* ---- rows that others changed ---- */
+
+static enum device_class
+class_of(const struct audience *a, int32_t source_id)
+{
+    const struct source *s = book_source(a->p->book, source_id);
+
+    return s ? s->class : source_id == 0 ? CLASS_DIRECT : CLASS_CAMPAIGN;
+}
+
+void
+audience_row_gone(struct partition *p, int32_t device_id, int32_t source_id, int32_t lead_no)
+{
+    struct device *d = schedule_find(p->devices, device_id);
+
+    if (!d)
+        return;
+    device_remove(d, class_of(p->audience, source_id), source_id, lead_no);
+    d->fill_again |= d->filling; /* it may have read the row before */
+    if (d->live > 0) {
+        d->live--;
+        p->live--;
+    }
+    audience_look(p->audience, d);
+}
+
+void
+audience_row_new(struct partition *p, int32_t device_id, int32_t source_id, int32_t lead_no,
+                 int16_t revision, int16_t step, int64_t due)
+{
+    struct device *d = schedule_find(p->devices, device_id);
+    enum device_class class = class_of(p->audience, source_id);
+    const struct entry e = {
+        .due = due, .source_id = source_id, .lead_no = lead_no, .step = step, .revision = revision};
+
+    if (!d)
+        return;
+    device_remove(d, class, source_id, lead_no); /* a fill was quicker */
+    d->fill_again |= d->filling;
+    d->live++;
+    p->live++;
+    if (device_join(d, class, &e))
+        joined(p->audience, d);
+    audience_look(p->audience, d);
+    partition_wake(p);
+}
+
+void
+audience_set_rate(struct partition *p, uint32_t rows)
+{
+    p->audience->rate = rows;
+    partition_wake(p);
+}
+
 /* ---- enrol ---- */
 
 static void
 fill_bucket(struct audience *a, usec_t now)
 {
-    int64_t rate = MAX_OF(ENROL_RATE, meter_rate_milli(&a->p->meter, now) * 2 / 1000);
+    int64_t ordered = a->rate ? a->rate : ENROL_RATE;
+    int64_t rate = MAX_OF(ordered, meter_rate_milli(&a->p->meter, now) * 2 / 1000);
     int64_t most = MAX_OF(rate, ENROL_BURST) * (int64_t) USEC_PER_SEC;
     int64_t passed = (int64_t) MIN_OF(now - a->tokens_at, USEC_PER_SEC);
 
@@ -262,6 +320,7 @@ join_enrolled(struct audience *a, const struct db_reply *reply)
         struct device *d = schedule_find(p->devices, (int32_t) db_get_int(reply, 1, row, 0));
         const struct entry e = {.source_id = (int32_t) db_get_int(reply, 1, row, 1),
                                 .lead_no = (int32_t) db_get_int(reply, 1, row, 2),
+                                .revision = 1,
                                 .due = db_get_time(reply, 1, row, 3)};
 
         if (!d)
@@ -355,6 +414,26 @@ tick_enrol(struct audience *a, usec_t now)
 
 /* ---- fill ---- */
 
+/* The rows of the class behind its horizon; from the start when nothing is known, or when rows that
+ * were held back reopen. */
+static void
+ask_fill(struct audience *a, struct device *d)
+{
+    struct entry_list *l = &d->lists[a->fill_class];
+    struct batch *b = &a->filled;
+    unsigned n = b->count++;
+
+    if (l->reopens != 0 && l->reopens <= partition_db_now(a->p, clock_boot()))
+        device_rewind(d, a->fill_class);
+    d->filling = true;
+    d->fill_again = false;
+    b->ids[n] = d->device_id;
+    b->size[n] = (int32_t) device_fill_size(d, a->fill_class);
+    b->due[n] = l->horizon;
+    b->source_id[n] = l->horizon == 0 ? INT32_MIN : l->horizon_source;
+    b->lead_no[n] = l->horizon == 0 ? 0 : l->horizon_lead;
+}
+
 /* Devices of one class: its active sources are one parameter of the whole query. */
 static void
 gather_fill(struct audience *a)
@@ -378,10 +457,7 @@ gather_fill(struct audience *a)
             continue;
         }
         a->fill_class = class;
-        d->filling = true;
-        d->fill_again = false;
-        a->filled.ids[a->filled.count] = d->device_id;
-        a->filled.size[a->filled.count++] = (int32_t) device_fill_size(d);
+        ask_fill(a, d);
     }
 }
 
@@ -398,7 +474,8 @@ read_rows(struct audience *a, const struct db_reply *reply, unsigned row, int32_
                                       .lead_no = (int32_t) db_get_int(reply, 0, row, 2),
                                       .step = (int16_t) db_get_int(reply, 0, row, 3),
                                       .attempt = (int16_t) db_get_int(reply, 0, row, 4),
-                                      .due = db_get_time(reply, 0, row, 5)};
+                                      .due = db_get_time(reply, 0, row, 5),
+                                      .revision = (int16_t) db_get_int(reply, 0, row, 6)};
     }
     *ret_count = n;
     return row;
@@ -429,7 +506,9 @@ take_filled(struct audience *a, const struct db_reply *reply)
         row = read_rows(a, reply, row, a->filled.ids[i], &count);
         if (!d || d->fill_again)
             continue; /* overtaken: what was read may be older than memory */
-        if (device_fill(d, a->fill_class, a->rows, count, count < (unsigned) a->filled.size[i]) < 0)
+        const struct entry *last =
+            count < (unsigned) a->filled.size[i] ? NULL : &a->rows[count - 1];
+        if (device_fill(d, a->fill_class, a->rows, count, last) < 0)
             continue; /* no memory: asked again */
         count_live(a->p, d);
         joined(a, d);
@@ -481,6 +560,9 @@ tick_fill(struct audience *a, usec_t now)
     db_args_reset(&a->fill_args);
     db_put_int4s(&a->fill_args, a->filled.ids, a->filled.count);
     db_put_int4s(&a->fill_args, a->filled.size, a->filled.count);
+    db_put_times(&a->fill_args, a->filled.due, a->filled.count);
+    db_put_int4s(&a->fill_args, a->filled.source_id, a->filled.count);
+    db_put_int4s(&a->fill_args, a->filled.lead_no, a->filled.count);
     db_put_int4s(&a->fill_args, a->sources, MIN_OF(sources, SOURCES_MAX));
     a->fill_round = a->round;
     a->filling =
@@ -578,7 +660,7 @@ audience_new(struct audience **ret, struct partition *p)
     if (r == 0)
         r = db_args_init(&a->open_args, ENROL_DEVICES_MAX * 8u + 128u);
     if (r == 0)
-        r = db_args_init(&a->fill_args, (FILL_DEVICES_MAX * 2 + SOURCES_MAX) * 8u + 256u);
+        r = db_args_init(&a->fill_args, (FILL_DEVICES_MAX * 6 + SOURCES_MAX) * 8u + 256u);
     if (r == 0)
         r = db_args_init(&a->sweep_args, 256u);
     if (r < 0) {

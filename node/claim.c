@@ -13,9 +13,9 @@
 /* ---- choosing ---- */
 
 static bool
-is_skipped(void *arg, int32_t source_id)
+is_skipped(void *arg, const struct entry *e)
 {
-    const struct source *s = book_source(arg, source_id);
+    const struct source *s = book_source(arg, e->source_id);
 
     return !s || s->state != SOURCE_ACTIVE || !s->template_->known;
 }

@@ -62,40 +62,38 @@ list_empty(struct entry_list *l)
     *l = (struct entry_list){0};
 }
 
-int
-device_fill(struct device *d, enum device_class c, const struct entry *rows, unsigned count,
-            bool complete)
+/* Whether `e` comes before the key (due, source, lead), or is it. Numbers of direct messages go
+ * down from -1: by size the one that was accepted first comes first. */
+static bool
+within(const struct entry *e, int64_t due, int32_t source_id, int32_t lead_no)
 {
-    struct entry_list *l = &d->lists[c];
-
-    assert(count <= FILL_ENTRIES_MAX);
-    if (count > l->capacity) {
-        list_empty(l);
-        l->entries = malloc(count * sizeof *rows);
-        if (!l->entries)
-            return -ENOMEM;
-        l->capacity = (uint16_t) count;
-    }
-    if (count > 0)
-        memcpy(l->entries, rows, count * sizeof *rows);
-    l->head = 0;
-    l->count = (uint16_t) count;
-    l->horizon = complete ? INT64_MAX : count > 0 ? rows[count - 1].due : 0;
-    return 0;
+    if (e->due != due)
+        return e->due < due;
+    if (e->source_id != source_id)
+        return e->source_id < source_id;
+    return abs(e->lead_no) <= abs(lead_no);
 }
 
-/* Room for one more behind the last entry. False: out of memory. */
-static bool
-make_room(struct entry_list *l)
+static void
+set_horizon(struct entry_list *l, const struct entry *last)
 {
-    unsigned capacity = MAX_OF(CAPACITY_MIN, MIN_OF(l->capacity * 2u, FILL_ENTRIES_MAX));
+    l->horizon = last ? last->due : INT64_MAX;
+    l->horizon_source = last ? last->source_id : INT32_MAX;
+    l->horizon_lead = last ? last->lead_no : INT32_MAX;
+}
+
+/* Room for `more` behind the last entry. False: out of memory. */
+static bool
+reserve(struct entry_list *l, unsigned more, unsigned at_least)
+{
+    unsigned capacity = MAX_OF(l->count + more, at_least);
     struct entry *grown;
 
-    if (l->head > 0 && l->head + l->count == l->capacity) {
+    if (l->head > 0 && l->head + l->count + more > l->capacity) {
         memmove(l->entries, first(l), l->count * sizeof *grown);
         l->head = 0;
     }
-    if (l->count < l->capacity)
+    if (l->head + l->count + more <= l->capacity)
         return true;
     grown = realloc(l->entries, capacity * sizeof *grown);
     if (!grown)
@@ -105,16 +103,37 @@ make_room(struct entry_list *l)
     return true;
 }
 
-/* Where an entry of that due time goes: behind those that are due at the same time. */
+int
+device_fill(struct device *d, enum device_class c, const struct entry *rows, unsigned count,
+            const struct entry *last)
+{
+    struct entry_list *l = &d->lists[c];
+
+    if (l->horizon == 0) { /* what is left of it stands in the rows too */
+        l->head = l->count = 0;
+        l->reopens = 0;
+    }
+    assert(l->count + count <= FILL_ENTRIES_MAX);
+    if (count > 0 && !reserve(l, count, count)) {
+        list_empty(l);
+        return -ENOMEM;
+    }
+    if (count > 0)
+        memcpy(first(l) + l->count, rows, count * sizeof *rows);
+    l->count = (uint16_t) (l->count + count);
+    set_horizon(l, last);
+    return 0;
+}
+
 static unsigned
-place_of(const struct entry_list *l, int64_t due)
+place_of(const struct entry_list *l, const struct entry *e)
 {
     unsigned low = 0, high = l->count;
 
     while (low < high) {
         unsigned middle = (low + high) / 2;
 
-        if (first(l)[middle].due <= due)
+        if (within(first(l) + middle, e->due, e->source_id, e->lead_no))
             low = middle + 1;
         else
             high = middle;
@@ -122,45 +141,65 @@ place_of(const struct entry_list *l, int64_t due)
     return low;
 }
 
+static void
+insert(struct entry_list *l, unsigned place, const struct entry *e)
+{
+    memmove(first(l) + place + 1, first(l) + place, (l->count - place) * sizeof *e);
+    first(l)[place] = *e;
+    l->count++;
+}
+
 bool
 device_join(struct device *d, enum device_class c, const struct entry *e)
 {
     struct entry_list *l = &d->lists[c];
-    unsigned place;
+    const struct entry joining = *e; /* it may stand in the list that moves */
+    unsigned capacity = MAX_OF(CAPACITY_MIN, MIN_OF(l->capacity * 2u, FILL_ENTRIES_MAX)), place;
+    bool full = l->count == FILL_ENTRIES_MAX;
 
-    if (e->due >= l->horizon)
+    if (l->horizon == 0 || !within(e, l->horizon, l->horizon_source, l->horizon_lead))
         return false;
-    place = place_of(l, e->due);
-    if (l->count == FILL_ENTRIES_MAX) {
-        if (place == l->count) {
-            l->horizon = e->due;
-            return false;
-        }
-        l->count--;
-        l->horizon = first(l)[l->count].due;
-    }
-    if (!make_room(l)) {
-        l->horizon = e->due; /* the next fill finds it */
+    place = place_of(l, e);
+    if (full && place == l->count) {
+        set_horizon(l, first(l) + l->count - 1);
         return false;
     }
-    memmove(first(l) + place + 1, first(l) + place, (l->count - place) * sizeof *e);
-    first(l)[place] = *e;
-    l->count++;
+    l->count = (uint16_t) (l->count - full);
+    if (!reserve(l, 1, capacity)) {
+        list_empty(l); /* the next fill finds all of them */
+        return false;
+    }
+    insert(l, place, &joining);
+    if (full)
+        set_horizon(l, first(l) + l->count - 1);
     return true;
 }
 
 /* The earliest entry that is not skipped, or NULL. */
 static const struct entry *
-earliest(const struct entry_list *l, bool (*skip)(void *arg, int32_t source_id), void *arg)
+earliest(const struct entry_list *l, entry_skip_fn *skip, void *arg)
 {
     for (unsigned i = 0; i < l->count; i++)
-        if (!skip || !skip(arg, first(l)[i].source_id))
+        if (!skip || !skip(arg, first(l) + i))
             return first(l) + i;
     return NULL;
 }
 
+/* When rows that are not listed may come due; a time that has passed is being seen to. */
+static int64_t
+looks_again(const struct entry_list *l, int64_t db_now)
+{
+    int64_t next = INT64_MAX;
+
+    if (l->horizon != INT64_MAX && l->horizon - LOW_AHEAD > db_now)
+        next = l->horizon - LOW_AHEAD;
+    if (l->reopens > db_now)
+        next = MIN_OF(next, l->reopens);
+    return next;
+}
+
 const struct entry *
-device_peek(struct device *d, int64_t db_now, bool (*skip)(void *arg, int32_t source_id), void *arg,
+device_peek(struct device *d, int64_t db_now, entry_skip_fn *skip, void *arg,
             enum device_class *ret_class, int64_t *ret_next)
 {
     const struct entry *best = NULL;
@@ -170,6 +209,7 @@ device_peek(struct device *d, int64_t db_now, bool (*skip)(void *arg, int32_t so
     for (unsigned c = 0; c < CLASS_COUNT; c++) {
         const struct entry *e = earliest(&d->lists[c], skip, arg);
 
+        next = MIN_OF(next, looks_again(&d->lists[c], db_now));
         if (!e || e->due > db_now) {
             next = e ? MIN_OF(next, e->due) : next;
             d->deficit[c] = (uint8_t) MAX_OF(d->deficit[c], strides[c] - 1);
@@ -185,27 +225,66 @@ device_peek(struct device *d, int64_t db_now, bool (*skip)(void *arg, int32_t so
     return best;
 }
 
-void
-device_take(struct device *d, enum device_class c, const struct entry *e)
+bool
+device_remove(struct device *d, enum device_class c, int32_t source_id, int32_t lead_no)
 {
     struct entry_list *l = &d->lists[c];
-    uint8_t waited = d->deficit[c];
 
-    for (unsigned i = 0; i < CLASS_COUNT; i++)
-        d->deficit[i] = (uint8_t) (d->deficit[i] - MIN_OF(d->deficit[i], waited));
-    d->deficit[c] = strides[c];
     for (unsigned i = 0; i < l->count; i++) {
         struct entry *at = first(l) + i;
 
-        if (at->source_id != e->source_id || at->lead_no != e->lead_no)
+        if (at->source_id != source_id || at->lead_no != lead_no)
             continue;
         if (i == 0)
             l->head++;
         else
             memmove(at, at + 1, (l->count - i - 1) * sizeof *at);
         l->count--;
-        return;
+        return true;
     }
+    return false;
+}
+
+void
+device_take(struct device *d, enum device_class c, const struct entry *e)
+{
+    uint8_t waited = d->deficit[c];
+
+    for (unsigned i = 0; i < CLASS_COUNT; i++)
+        d->deficit[i] = (uint8_t) (d->deficit[i] - MIN_OF(d->deficit[i], waited));
+    d->deficit[c] = strides[c];
+    device_remove(d, c, e->source_id, e->lead_no);
+}
+
+void
+device_hold(struct device *d, enum device_class c, const struct entry *e, int64_t until)
+{
+    struct entry_list *l = &d->lists[c];
+    struct entry held = *e;
+
+    device_remove(d, c, held.source_id, held.lead_no);
+    held.due = until;
+    if (!device_join(d, c, &held))
+        l->reopens = l->reopens ? MIN_OF(l->reopens, until) : until;
+}
+
+void
+device_purge(struct device *d, enum device_class c, entry_skip_fn *skip, void *arg)
+{
+    struct entry_list *l = &d->lists[c];
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < l->count; i++)
+        if (!skip(arg, first(l) + i))
+            first(l)[kept++] = first(l)[i];
+    l->count = (uint16_t) kept;
+}
+
+void
+device_rewind(struct device *d, enum device_class c)
+{
+    d->lists[c].horizon = 0;
+    d->fill_again = d->filling;
 }
 
 void
@@ -223,8 +302,21 @@ device_is_low(const struct device *d, enum device_class c, int64_t db_now)
     return l->count < LOW_ROWS || first(l)[LOW_ROWS - 1].due > db_now + LOW_AHEAD;
 }
 
-unsigned
-device_fill_size(const struct device *d)
+bool
+device_wants_fill(const struct device *d, enum device_class c, int64_t db_now)
 {
-    return MAX_OF(FILL_ENTRIES_MIN, MIN_OF(d->live / 10, FILL_ENTRIES_MAX));
+    const struct entry_list *l = &d->lists[c];
+
+    if (l->horizon == 0 || (l->reopens != 0 && l->reopens <= db_now))
+        return true;
+    return l->horizon <= db_now + LOW_AHEAD && device_is_low(d, c, db_now);
+}
+
+unsigned
+device_fill_size(const struct device *d, enum device_class c)
+{
+    const struct entry_list *l = &d->lists[c];
+    unsigned size = MAX_OF(FILL_ENTRIES_MIN, MIN_OF(d->live / 10, FILL_ENTRIES_MAX));
+
+    return l->horizon == 0 ? size : MIN_OF(size, FILL_ENTRIES_MAX - l->count);
 }

@@ -18,12 +18,18 @@ struct entry {   /* a waiting enrollment */
     int32_t source_id;
     int32_t lead_no;
     int16_t step, attempt;
+    int16_t revision; /* of the source; campaigns and direct messages: 1 */
 };
-/* Sorted by due; a list is complete (horizon = INT64_MAX) or goes up to horizon. */
+/*
+ * Sorted by (due, source, size of lead_no). Every waiting row up to the horizon, a key of the same
+ * three, is in the list or was held back until `reopens`; rows behind it need not be in memory.
+ */
 struct entry_list {
     struct entry *entries; /* the list is entries[head .. head + count) */
     uint16_t head, count, capacity;
-    int64_t horizon; /* rows due at or after it need not be in memory; 0 = nothing is known */
+    int64_t horizon; /* its due time; INT64_MAX: all rows are here; 0: nothing is known */
+    int32_t horizon_source, horizon_lead;
+    int64_t reopens; /* held rows were dropped: read anew from then on (unix usec); 0 = none */
 };
 
 enum device_state {
@@ -61,24 +67,41 @@ struct device {
 
 struct device *device_new(int32_t device_id);
 struct device *device_free(struct device *d);
-/* Replaces a list by a fill's rows (sorted by due); complete = the fill returned fewer than asked.
- * -ENOMEM: list empty, horizon 0. */
+/*
+ * Rows of a fill, sorted, behind the horizon: they are appended, or replace a list of which nothing
+ * is known. `last` is the last row that was read, listed or not; NULL: there are no more. At most
+ * device_fill_size rows. -ENOMEM: the list is empty, nothing is known.
+ */
 int device_fill(struct device *d, enum device_class c, const struct entry *rows, unsigned count,
-                bool complete) _must_check_;
-/* Joins if due lies before the horizon (true), else forgets it (false: the next fill finds it). A
- * full list drops its last entry and lowers the horizon. */
+                const struct entry *last) _must_check_;
+/* Joins if its key lies within the horizon (true), else forgets it (false: the next fill finds it).
+ * A full list drops its last entry and lowers the horizon. */
 bool device_join(struct device *d, enum device_class c, const struct entry *e);
-/* The entry that is due at or before db_now by class weights, or NULL; *ret_next = unix usec of the
- * earliest entry otherwise (INT64_MAX none). Skips entries of sources for which skip(arg,
- * source_id) is true (skip may be NULL). A class waits at most 12 sends of the others, also when
- * they come and go. The entry is borrowed until the list changes. */
-const struct entry *device_peek(struct device *d, int64_t db_now,
-                                bool (*skip)(void *arg, int32_t source_id), void *arg,
+/* A skip is asked for each entry from the earliest on; NULL skips nothing. */
+typedef bool entry_skip_fn(void *arg, const struct entry *e);
+/* The entry that is due at or before db_now by class weights, or NULL; *ret_next = unix usec at
+ * which to look again: the next entry's due time, a horizon that comes near, held rows that reopen
+ * (INT64_MAX: by an event only). A class waits at most 12 sends of the others, also when they come
+ * and go. The entry is borrowed until the list changes. */
+const struct entry *device_peek(struct device *d, int64_t db_now, entry_skip_fn *skip, void *arg,
                                 enum device_class *ret_class, int64_t *ret_next);
 /* Removes the entry (same source and lead) from its list and charges its class. */
 void device_take(struct device *d, enum device_class c, const struct entry *e);
+/* Removes it without a charge; false: it is not listed. */
+bool device_remove(struct device *d, enum device_class c, int32_t source_id, int32_t lead_no);
+/* This row may not be sent before `until`, the device may send others: due again then, in memory
+ * only. `e` may be the borrowed entry of device_peek. */
+void device_hold(struct device *d, enum device_class c, const struct entry *e, int64_t until);
+/* Removes the entries that skip names; the others and the horizon stay. */
+void device_purge(struct device *d, enum device_class c, entry_skip_fn *skip, void *arg);
+/* Rows may wait that a fill left out: the list stays, but is read again from the start. */
+void device_rewind(struct device *d, enum device_class c);
 /* Empties all lists; nothing is known then (horizon 0), so nothing joins before the next fill. */
 void device_drop_lists(struct device *d);
 /* Fewer than 16 rows of the class that are due within 60 s. */
 bool device_is_low(const struct device *d, enum device_class c, int64_t db_now);
-unsigned device_fill_size(const struct device *d); /* a tenth of live, within [100, 512] */
+/* A fill is needed: nothing is known, or few rows are left and more may be due within 60 s. A list
+ * full of tomorrow's rows is low, but needs none before its horizon comes near. */
+bool device_wants_fill(const struct device *d, enum device_class c, int64_t db_now);
+/* Rows to ask for: a tenth of live, within [100, 512], as many as the list takes. */
+unsigned device_fill_size(const struct device *d, enum device_class c);

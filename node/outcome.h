@@ -23,6 +23,9 @@ enum reason {
     REASON_OVER_TTL = 13,
     REASON_MISSING_VARIABLE = 14,
     REASON_TEXT_TOO_LONG = 15,
+    REASON_REMOVED = 16,   /* by an operator */
+    REASON_REPLIED = 17,   /* the lead answered */
+    REASON_FORGOTTEN = 18, /* erased */
     /* not claimed, row untouched */
     REASON_NOT_HERE = 21,
     REASON_SOURCE_PAUSED = 22,

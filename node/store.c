@@ -247,15 +247,19 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " RETURNING a.n, l.phone, l.name, l.attributes::text"},
 
     /*
-     * The next rows of each device in due order, whether due or not: one class at a time ($3 its
-     * active sources), so that a long list of one class never hides another. Reads only.
+     * The next $2 rows of each device in due order, whether due or not, behind a key of its own
+     * ($3 to $5): one class at a time ($6 its active sources), so that a long list of one class
+     * never hides another. Numbers of direct messages go down: by size they are in order. Reads
+     * only.
      */
     [STORE_FILL] = {"fill",
-        "SELECT u.device_id, x.source_id, x.lead_no, x.step, x.attempt, x.due_at"
-        " FROM unnest($1::int[], $2::int[]) u(device_id, k) CROSS JOIN LATERAL"
-        " (SELECT source_id, lead_no, step, attempt, due_at FROM enrollment e"
-        " WHERE e.device_id = u.device_id AND e.source_id = ANY($3::int[]) AND e.state = 0"
-        " ORDER BY due_at, source_id, lead_no LIMIT u.k) x"},
+        "SELECT u.device_id, x.source_id, x.lead_no, x.step, x.attempt, x.due_at, x.revision"
+        " FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::int[], $5::int[])"
+        " u(device_id, k, due_at, source_id, lead_no) CROSS JOIN LATERAL"
+        " (SELECT source_id, lead_no, step, attempt, due_at, revision FROM enrollment e"
+        " WHERE e.device_id = u.device_id AND e.source_id = ANY($6::int[]) AND e.state = 0"
+        " AND (e.due_at, e.source_id, abs(e.lead_no)) > (u.due_at, u.source_id, u.lead_no)"
+        " ORDER BY due_at, source_id, abs(lead_no) LIMIT u.k) x"},
 
     /*
      * The next $3 leads behind the cursor of each device, of the open audience row with the highest

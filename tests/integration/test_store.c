@@ -257,10 +257,15 @@ START_TEST(fill_gives_each_device_its_next_rows_in_due_order)
     pgtemp_do(db_admin, "UPDATE enrollment SET due_at = '2030-01-01'::timestamptz"
                         " - lead_no * interval '1 day'; UPDATE enrollment SET state = 1"
                         " WHERE device_id = 3 AND lead_no > 1");
-    ck_assert_str_eq("2,1,5,0,0,2029-12-27 00:00:00+00;2,1,4,0,0,2029-12-28 00:00:00+00;"
-                     "3,1,1,0,0,2029-12-31 00:00:00+00",
-                     run(STORE_FILL, "'{2,3}', '{2,2}', '{1}'"));
-    ck_assert_str_eq("", run(STORE_FILL, "'{1,2,3}', '{9,9,9}', '{}'"));
+    ck_assert_str_eq("2,1,5,0,0,2029-12-27 00:00:00+00,1;2,1,4,0,0,2029-12-28 00:00:00+00,1;"
+                     "3,1,1,0,0,2029-12-31 00:00:00+00,1",
+                     run(STORE_FILL, "'{2,3}', '{2,2}', '{1970-01-01,1970-01-01}', '{0,0}',"
+                                     " '{0,0}', '{1}'"));
+    ck_assert_str_eq("2,1,3,0,0,2029-12-29 00:00:00+00,1",
+                     run(STORE_FILL, "'{2,3}', '{1,2}', '{2029-12-28,2029-12-31}', '{1,1}',"
+                                     " '{4,1}', '{1}'"));
+    ck_assert_str_eq("", run(STORE_FILL, "'{1,2}', '{9,9}', '{1970-01-01,1970-01-01}', '{0,0}',"
+                                         " '{0,0}', '{}'"));
 }
 END_TEST
 
@@ -319,13 +324,13 @@ END_TEST
 START_TEST(check_reads_what_the_take_depends_on)
 {
     const char *row = run(STORE_CHECK, "'{}'");
-    ck_assert_msg(strstr(row, ",4,t,t,t,t,") != NULL, "%s", row);
+    ck_assert_msg(strstr(row, ",5,t,t,t,t,") != NULL, "%s", row);
     pgtemp_do(driver, "SET synchronous_commit = 'local'");
     row = run(STORE_CHECK, "'{}'");
-    ck_assert_msg(strstr(row, ",4,t,t,f,t,") != NULL, "%s", row);
+    ck_assert_msg(strstr(row, ",5,t,t,f,t,") != NULL, "%s", row);
     pgtemp_do(driver, "SET synchronous_commit = 'on'; SET idle_in_transaction_session_timeout = 0");
     row = run(STORE_CHECK, "'{}'");
-    ck_assert_msg(strstr(row, ",4,t,t,t,f,") != NULL, "%s", row);
+    ck_assert_msg(strstr(row, ",5,t,t,t,f,") != NULL, "%s", row);
 }
 END_TEST
 
@@ -340,7 +345,7 @@ static const struct plan {
     {STORE_FINISH, NULL},
     {STORE_ADVANCE, NULL},
     {STORE_EVIDENCE, NULL},
-    {STORE_FILL, "'{1,2}', '{100,100}', '{1}'"},
+    {STORE_FILL, "'{1,2}', '{100,100}', '{1970-01-01,1970-01-01}', '{0,0}', '{0,0}', '{1}'"},
     {STORE_ENROL, "7, '{1,2}', 64"},
     {STORE_ENROL_OPEN, "'{1,2}'"},
 };

@@ -40,7 +40,8 @@ fill(enum device_class c, unsigned count, int64_t step, bool complete)
 
     for (unsigned i = 0; i < count; i++)
         rows[i] = entry((int64_t) i * step, 1, (int32_t) i);
-    ck_assert_int_eq(device_fill(device, c, rows, count, complete), 0);
+    device->lists[c].horizon = 0; /* a fill from the start */
+    ck_assert_int_eq(device_fill(device, c, rows, count, complete ? NULL : &rows[count - 1]), 0);
 }
 
 static bool
@@ -85,7 +86,8 @@ START_TEST(horizon_of_a_fill)
 {
     fill(CLASS_CAMPAIGN, 100, SECOND, false);
     ck_assert_int_eq(device->lists[CLASS_CAMPAIGN].horizon, 99 * SECOND);
-    ck_assert(!join(CLASS_CAMPAIGN, 99 * SECOND, 2, 7)); /* others at that time may be unseen */
+    ck_assert(join(CLASS_CAMPAIGN, 99 * SECOND, 1, 7));  /* a tie before the last row read */
+    ck_assert(!join(CLASS_CAMPAIGN, 99 * SECOND, 2, 7)); /* behind it: it may be unseen */
     ck_assert(!join(CLASS_CAMPAIGN, 1000 * SECOND, 2, 7));
     ck_assert(join(CLASS_CAMPAIGN, 99 * SECOND - 1, 2, 7));
     fill(CLASS_CAMPAIGN, 99, SECOND, true);
@@ -104,10 +106,10 @@ START_TEST(a_full_list_lowers_its_horizon)
 
     fill(CLASS_SEQUENCE, FILL_ENTRIES_MAX, 10, true);
     ck_assert(!join(CLASS_SEQUENCE, 100000, 2, 7)); /* behind the last: it is the one to go */
-    ck_assert_int_eq(l->horizon, 100000);
+    ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 1) * 10);
     ck_assert(join(CLASS_SEQUENCE, 15, 2, 7));
     ck_assert_uint_eq(l->count, FILL_ENTRIES_MAX);
-    ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 1) * 10);
+    ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 2) * 10);
     ck_assert_int_eq(l->entries[2].source_id, 2);
     assert_sorted(CLASS_SEQUENCE);
 }
@@ -119,7 +121,7 @@ START_TEST(equal_due_times_keep_their_order)
     int64_t next;
 
     fill(CLASS_DIRECT, 0, 0, true);
-    for (int32_t i = 0; i < 50; i++)
+    for (int32_t i = 0; i < 50; i++) /* numbers of direct messages go down */
         ck_assert(join(CLASS_DIRECT, 7, 0, -i));
     for (int32_t i = 0; i < 50; i++) {
         const struct entry *e = peek(7, &c, &next);
@@ -168,9 +170,9 @@ START_TEST(random_joins_and_takes)
 END_TEST
 
 static bool
-skip_source(void *arg, int32_t source_id)
+skip_source(void *arg, const struct entry *e)
 {
-    return source_id == *(int32_t *) arg;
+    return e->source_id == *(int32_t *) arg;
 }
 
 START_TEST(entries_of_a_paused_source_are_skipped)
@@ -330,8 +332,93 @@ START_TEST(fill_size)
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         device->live = sizes[i][0];
-        ck_assert_uint_eq(device_fill_size(device), sizes[i][1]);
+        ck_assert_uint_eq(device_fill_size(device, CLASS_CAMPAIGN), sizes[i][1]);
     }
+    fill(CLASS_CAMPAIGN, 450, SECOND, false);
+    ck_assert_uint_eq(device_fill_size(device, CLASS_CAMPAIGN), FILL_ENTRIES_MAX - 450);
+}
+END_TEST
+
+START_TEST(a_fill_goes_on_behind_the_horizon)
+{
+    const struct entry_list *l = &device->lists[CLASS_SEQUENCE];
+    struct entry more[3] = {entry(100 * SECOND, 1, 1), entry(100 * SECOND, 1, 2),
+                            entry(101 * SECOND, 1, 3)};
+
+    fill(CLASS_SEQUENCE, 100, SECOND, false);
+    for (int i = 0; i < 90; i++)
+        serve(INT64_MAX);
+    ck_assert_int_eq(0, device_fill(device, CLASS_SEQUENCE, more, 3, &more[2]));
+    ck_assert_uint_eq(l->count, 13);
+    ck_assert_int_eq(l->horizon, 101 * SECOND);
+    assert_sorted(CLASS_SEQUENCE);
+    device_rewind(device, CLASS_SEQUENCE); /* what is listed may still be sent meanwhile */
+    ck_assert(!join(CLASS_SEQUENCE, 5, 1, 9));
+    ck_assert_int_eq(CLASS_SEQUENCE, serve(INT64_MAX));
+    ck_assert_int_eq(0, device_fill(device, CLASS_SEQUENCE, more, 2, NULL));
+    ck_assert_uint_eq(l->count, 2);
+    ck_assert_int_eq(l->horizon, INT64_MAX);
+}
+END_TEST
+
+START_TEST(tomorrows_rows_need_no_fill_before_their_horizon_comes_near)
+{
+    enum device_class c;
+    int64_t next = 0;
+
+    ck_assert(device_wants_fill(device, CLASS_SEQUENCE, 0));
+    fill(CLASS_SEQUENCE, 100, 3600 * SECOND, false); /* one is due now, one each hour */
+    ck_assert(device_is_low(device, CLASS_SEQUENCE, 0));
+    ck_assert(!device_wants_fill(device, CLASS_SEQUENCE, 0));
+    for (int i = 0; i < 100; i++)
+        serve(INT64_MAX);
+    ck_assert(!device_wants_fill(device, CLASS_SEQUENCE, 0));
+    ck_assert_ptr_null(peek(0, &c, &next)); /* nothing is listed: the horizon is the next look */
+    ck_assert_int_eq(next, 99 * 3600 * SECOND - 60 * SECOND);
+    ck_assert(device_wants_fill(device, CLASS_SEQUENCE, next));
+    fill(CLASS_SEQUENCE, 0, 0, true);
+    ck_assert(!device_wants_fill(device, CLASS_SEQUENCE, INT64_MAX - 60 * SECOND - 1));
+}
+END_TEST
+
+START_TEST(a_held_row_lets_others_pass_and_comes_back)
+{
+    struct entry_list *l = &device->lists[CLASS_SEQUENCE];
+    enum device_class c;
+    int64_t next = 0;
+
+    fill(CLASS_SEQUENCE, 3, SECOND, true);
+    device_hold(device, CLASS_SEQUENCE, peek(0, &c, &next), 10 * SECOND);
+    ck_assert_ptr_null(peek(0, &c, &next));
+    ck_assert_int_eq(next, SECOND);
+    ck_assert_uint_eq(l->count, 3); /* within the horizon: it stays, due later */
+    ck_assert_int_eq(l->reopens, 0);
+    fill(CLASS_SEQUENCE, 100, 1, false);
+    for (int i = 0; i < 100; i++)
+        device_hold(device, CLASS_SEQUENCE, peek(1000, &c, &next), (200 - i) * SECOND);
+    ck_assert_uint_eq(l->count, 0); /* behind it: the list is read again when the first reopens */
+    ck_assert(device_wants_fill(device, CLASS_SEQUENCE, 0)); /* others may be due behind them */
+    ck_assert_ptr_null(peek(1000, &c, &next));
+    ck_assert_int_eq(next, 101 * SECOND);
+    ck_assert_int_eq(0, device_fill(device, CLASS_SEQUENCE, NULL, 0, NULL));
+    ck_assert(!device_wants_fill(device, CLASS_SEQUENCE, 101 * SECOND - 1));
+    ck_assert(device_wants_fill(device, CLASS_SEQUENCE, 101 * SECOND));
+}
+END_TEST
+
+START_TEST(a_purge_leaves_the_others_and_the_horizon)
+{
+    int32_t gone = 1;
+
+    fill(CLASS_CAMPAIGN, 100, SECOND, false);
+    join(CLASS_CAMPAIGN, 5 * SECOND, 2, 7);
+    join(CLASS_CAMPAIGN, 6 * SECOND, 2, 8);
+    device_purge(device, CLASS_CAMPAIGN, skip_source, &gone);
+    ck_assert_uint_eq(device->lists[CLASS_CAMPAIGN].count, 2);
+    ck_assert_int_eq(device->lists[CLASS_CAMPAIGN].horizon, 99 * SECOND);
+    ck_assert(device_remove(device, CLASS_CAMPAIGN, 2, 8));
+    ck_assert(!device_remove(device, CLASS_CAMPAIGN, 2, 8));
+    assert_sorted(CLASS_CAMPAIGN);
 }
 END_TEST
 
@@ -369,6 +456,10 @@ main(void)
     tcase_add_test(all, one_by_one);
     tcase_add_test(all, low);
     tcase_add_test(all, fill_size);
+    tcase_add_test(all, a_fill_goes_on_behind_the_horizon);
+    tcase_add_test(all, tomorrows_rows_need_no_fill_before_their_horizon_comes_near);
+    tcase_add_test(all, a_held_row_lets_others_pass_and_comes_back);
+    tcase_add_test(all, a_purge_leaves_the_others_and_the_horizon);
     tcase_add_test(all, owned_texts_are_freed);
     suite_add_tcase(suite, all);
     runner = srunner_create(suite);
