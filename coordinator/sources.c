@@ -236,7 +236,7 @@ asked(const struct judge *j, enum content_kind kind, const char *name, uint32_t 
 }
 
 static bool
-same_audience(const struct content_campaign *a, const struct content_campaign *b)
+same_audience(const struct content_audience *a, const struct content_audience *b)
 {
     if (a->range_count != b->range_count || a->where_count != b->where_count)
         return false;
@@ -266,7 +266,7 @@ judge_started(struct judge *j, const struct sources_item *stored, const struct c
     const char *changed = NULL;
     if (strcmp(old.campaign.template_name, c->template_name) != 0)
         changed = "template";
-    else if (!same_audience(&old.campaign, c))
+    else if (!same_audience(&old.campaign.audience, &c->audience))
         changed = "audience";
     content_item_free(&old);
     if (changed)

@@ -69,7 +69,7 @@ give_up(struct content_apply *a)
 
 /* As PostgreSQL writes a multirange. */
 static void
-write_ranges(const struct content_campaign *c, char *out, size_t size)
+write_ranges(const struct content_audience *c, char *out, size_t size)
 {
     size_t used = 0;
 
@@ -103,7 +103,7 @@ parse_row(struct parsed *item, const struct content_row *row, char *why, size_t 
     item->state = (enum source_state) row->state;
     item->started_at = row->started_at == 0 ? INT64_MAX : row->started_at;
     if (item->item.kind == CONTENT_CAMPAIGN)
-        write_ranges(&item->item.campaign, item->devices, sizeof(item->devices));
+        write_ranges(&item->item.campaign.audience, item->devices, sizeof(item->devices));
     return 0;
 }
 

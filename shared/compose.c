@@ -346,3 +346,26 @@ compose_hash(struct slice text)
         hash = (hash ^ (unsigned char) text.data[i]) * 0x100000001b3u;
     return hash;
 }
+
+unsigned
+compose_variant(uint64_t phone, unsigned count)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof(digits), "%" PRIu64, phone);
+
+    return (unsigned) (compose_hash((struct slice){digits, (size_t) n}) % count);
+}
+
+bool
+compose_variable(const struct compose *c, unsigned index, struct slice *ret_name,
+                 bool *ret_has_default)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        if (c->parts[i].variable.bytes == 0 || index-- > 0)
+            continue;
+        *ret_name = c->parts[i].variable;
+        *ret_has_default = c->parts[i].has_fallback;
+        return true;
+    }
+    return false;
+}

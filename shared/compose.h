@@ -23,3 +23,10 @@ enum compose_verdict { COMPOSE_OK, COMPOSE_MISSING_VARIABLE, COMPOSE_TOO_LONG };
 enum compose_verdict compose_render(const struct compose *c, const struct lead_fields *lead,
                                     char *out, size_t size, size_t *ret_bytes);
 uint64_t compose_hash(struct slice text); /* FNV-1a 64 */
+/* Which of `count` variants this person gets, each time: FNV-1a 64 of the phone's decimal digits,
+ * modulo count. */
+unsigned compose_variant(uint64_t phone, unsigned count);
+/* The name of variable `index` (from 0, repetitions included), a slice into the text; false:
+ * there are no more. *ret_has_default: it cannot be missing. */
+bool compose_variable(const struct compose *c, unsigned index, struct slice *ret_name,
+                      bool *ret_has_default);

@@ -13,7 +13,22 @@
 const char *
 content_item_name(const struct content_item *item)
 {
-    return item->kind == CONTENT_TEMPLATE ? item->template_.name : item->campaign.name;
+    switch (item->kind) {
+    case CONTENT_TEMPLATE: return item->template_.name;
+    case CONTENT_CAMPAIGN: return item->campaign.name;
+    case CONTENT_SEQUENCE: return item->sequence.name;
+    case CONTENT_CLUSTER: return CONTENT_CLUSTER_NAME;
+    }
+    return "";
+}
+
+static void
+free_audience(struct content_audience *a)
+{
+    for (unsigned i = 0; i < a->where_count; i++) {
+        free(a->where[i].column);
+        free(a->where[i].value);
+    }
 }
 
 void
@@ -21,13 +36,17 @@ content_item_free(struct content_item *item)
 {
     if (item->kind == CONTENT_TEMPLATE) {
         free(item->template_.text);
+        for (unsigned i = 0; i < item->template_.variant_count; i++)
+            free(item->template_.variants[i]);
         for (unsigned i = 0; i < item->template_.parameter_count; i++)
             free(item->template_.parameters[i]);
     } else if (item->kind == CONTENT_CAMPAIGN) {
-        for (unsigned i = 0; i < item->campaign.where_count; i++) {
-            free(item->campaign.where[i].column);
-            free(item->campaign.where[i].value);
-        }
+        free_audience(&item->campaign.audience);
+    } else if (item->kind == CONTENT_SEQUENCE) {
+        free_audience(&item->sequence.audience);
+        for (unsigned i = 0; i < item->sequence.step_count; i++)
+            free(item->sequence.steps[i].text);
+        free(item->sequence.steps);
     }
     memset(item, 0, sizeof(*item));
 }
@@ -50,22 +69,30 @@ set(json_t *object, const char *key, json_t *value)
 }
 
 static bool
+set_texts(json_t *object, const char *key, char *const *texts, unsigned count)
+{
+    json_t *list = json_array();
+    bool ok = true;
+    for (unsigned i = 0; ok && i < count; i++)
+        ok = json_array_append_new(list, json_string(texts[i])) == 0;
+    return set(object, key, list) && ok;
+}
+
+static bool
 write_template(const struct content_template *t, json_t *object)
 {
+    if (t->is_text && t->variant_count > 0)
+        return set_texts(object, "variants", t->variants, t->variant_count);
     if (t->is_text)
         return set(object, "text", json_string(t->text));
     bool ok = set(object, "template", json_string(t->template_name)) &&
               set(object, "language", json_string(t->language));
-    if (!ok || t->parameter_count == 0)
-        return ok;
-    json_t *body = json_array();
-    for (unsigned i = 0; ok && i < t->parameter_count; i++)
-        ok = json_array_append_new(body, json_string(t->parameters[i])) == 0;
-    return set(object, "body", body) && ok;
+    return ok && (t->parameter_count == 0 ||
+                  set_texts(object, "body", t->parameters, t->parameter_count));
 }
 
 static bool
-write_audience(const struct content_campaign *c, json_t *object)
+write_audience(const struct content_audience *c, json_t *object)
 {
     if (c->range_count == 0 && c->where_count == 0)
         return true;
@@ -89,13 +116,68 @@ write_audience(const struct content_campaign *c, json_t *object)
 }
 
 static bool
+set_window(json_t *object, struct content_window w)
+{
+    char text[16];
+    if (w.from == w.to)
+        return true;
+    content_write_window(text, sizeof(text), w);
+    return set(object, "window", json_string(text));
+}
+
+static bool
+set_delay(json_t *object, const char *key, usec_t delay)
+{
+    char text[24];
+    content_write_delay(text, sizeof(text), delay);
+    return set(object, key, json_string(text));
+}
+
+static bool
+write_step(const struct content_step *step, json_t *object)
+{
+    return set(object, "step", json_integer(step->step)) &&
+           set_delay(object, "delay", step->delay) &&
+           (step->ttl == 0 || set_delay(object, "ttl", step->ttl)) &&
+           set_window(object, step->window) &&
+           (step->text ? set(object, "text", json_string(step->text))
+                       : set(object, "template", json_string(step->template_name)));
+}
+
+static bool
+set_on(json_t *object, const char *key, enum content_on on, const char *goes_on)
+{
+    return set(object, key, json_string(on == CONTENT_STOP ? "stop" : goes_on));
+}
+
+static bool
+write_sequence(const struct content_sequence *s, json_t *object)
+{
+    json_t *steps = json_array();
+    bool ok = true;
+    for (unsigned i = 0; ok && i < s->step_count; i++) {
+        json_t *step = json_object();
+        ok = write_step(&s->steps[i], step);
+        ok = json_array_append_new(steps, step) == 0 && ok;
+    }
+    return set(object, "steps", steps) && ok &&
+           set(object, "priority", json_integer(s->priority)) &&
+           set_on(object, "on_skip", s->on_skip, "continue") &&
+           set_on(object, "on_fail", s->on_fail, "continue") &&
+           set_on(object, "on_unknown", s->on_unknown, "skip") &&
+           (!*s->trigger || set(object, "trigger", json_string(s->trigger))) &&
+           (!*s->next_sequence || set(object, "next_sequence", json_string(s->next_sequence))) &&
+           write_audience(&s->audience, object);
+}
+
+static bool
 write_campaign(const struct content_campaign *c, json_t *object)
 {
     bool ok = set(object, "template", json_string(c->template_name)) &&
               set(object, "priority", json_integer(c->priority)) &&
               set(object, "reliability",
                   json_string(c->at_least_once ? "at_least_once" : "at_most_once")) &&
-              write_audience(c, object);
+              write_audience(&c->audience, object) && set_window(object, c->window);
     if (!ok || c->not_after == INT64_MAX)
         return ok;
     time_t seconds = (time_t) (c->not_after / (int64_t) USEC_PER_SEC);
@@ -106,17 +188,31 @@ write_campaign(const struct content_campaign *c, json_t *object)
     return set(object, "not_after", json_string(text));
 }
 
+static const char *const kind_names[] = {[CONTENT_TEMPLATE] = "template",
+                                         [CONTENT_CAMPAIGN] = "campaign",
+                                         [CONTENT_SEQUENCE] = "sequence",
+                                         [CONTENT_CLUSTER] = "cluster"};
+
+static bool
+write_fields(const struct content_item *item, json_t *object)
+{
+    switch (item->kind) {
+    case CONTENT_TEMPLATE: return write_template(&item->template_, object);
+    case CONTENT_CAMPAIGN: return write_campaign(&item->campaign, object);
+    case CONTENT_SEQUENCE: return write_sequence(&item->sequence, object);
+    case CONTENT_CLUSTER: return true;
+    }
+    return false;
+}
+
 char *
 content_item_write(const struct content_item *item)
 {
-    bool is_template = item->kind == CONTENT_TEMPLATE;
-    assert(is_template || item->kind == CONTENT_CAMPAIGN);
+    assert(item->kind >= CONTENT_TEMPLATE && item->kind <= CONTENT_CLUSTER);
     json_t *object = json_object();
     char *text = NULL;
-    if (set(object, "kind", json_string(is_template ? "template" : "campaign")) &&
-        set(object, "name", json_string(content_item_name(item))) &&
-        (is_template ? write_template(&item->template_, object)
-                     : write_campaign(&item->campaign, object)))
+    if (set(object, "kind", json_string(kind_names[item->kind])) &&
+        set(object, "name", json_string(content_item_name(item))) && write_fields(item, object))
         text = json_dumps(object, JSON_SORT_KEYS | JSON_COMPACT);
     json_decref(object);
     return text;
@@ -127,9 +223,10 @@ content_item_write(const struct content_item *item)
 static int
 read_kind(const char *text)
 {
-    if (text && strcmp(text, "template") == 0)
-        return CONTENT_TEMPLATE;
-    return text && strcmp(text, "campaign") == 0 ? CONTENT_CAMPAIGN : 0;
+    for (int kind = CONTENT_TEMPLATE; text && kind <= CONTENT_CLUSTER; kind++)
+        if (strcmp(text, kind_names[kind]) == 0)
+            return kind;
+    return 0;
 }
 
 int
@@ -150,7 +247,7 @@ content_item_read(struct content_item *ret, struct slice json, char *why, size_t
     int kind = read_kind(json_string_value(json_object_get(object, "kind")));
     json_t *name = json_incref(json_object_get(object, "name"));
     if (kind == 0 || !json_is_string(name)) {
-        content_fault(&judge, 0, "an item needs kind (template or campaign) and name");
+        content_fault(&judge, 0, "an item needs kind (template, campaign or sequence) and name");
     } else {
         json_object_del(object, "kind");
         json_object_del(object, "name");

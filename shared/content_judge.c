@@ -138,9 +138,32 @@ variable_valid(const char *text, size_t bytes)
            strspn(text, COLUMN_CHARS) >= name_bytes;
 }
 
+static bool
+variable_known(const json_t *variables, const char *text, size_t bytes)
+{
+    const json_t *value;
+    size_t i;
+    while (bytes && *text == ' ') {
+        text++;
+        bytes--;
+    }
+    while (bytes && text[bytes - 1] == ' ')
+        bytes--;
+    if ((bytes == 4 && memcmp(text, "name", 4) == 0) ||
+        (bytes == 5 && memcmp(text, "phone", 5) == 0))
+        return true;
+    json_array_foreach((json_t *) variables, i, value)
+    {
+        const char *known = json_string_value(value);
+        if (known && strlen(known) == bytes && memcmp(known, text, bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Why `text` cannot be compiled, or NULL. */
 static const char *
-braces_wrong(const char *text)
+braces_wrong(const json_t *variables, const char *text)
 {
     for (;;) {
         const char *open = strstr(text, "{{");
@@ -154,6 +177,8 @@ braces_wrong(const char *text)
         if (!variable_valid(open + 2, (size_t) (close - open) - 2))
             return "a variable is {{name}} or {{name|default}}, its name 1 to 64 of A-Z a-z 0-9 _ "
                    "- and blank";
+        if (variables && !variable_known(variables, open + 2, strcspn(open + 2, "|}")))
+            return "names a variable that is neither name, phone nor in the list of variables";
         text = close + 2;
     }
 }
@@ -176,7 +201,7 @@ read_text(const struct subject *s, const char *field, const json_t *value, const
     const char *text = read_word(s, field, value, SIZE_MAX, NULL);
     if (!text)
         return NULL;
-    const char *wrong = braces_wrong(text);
+    const char *wrong = braces_wrong(s->judge->variables, text);
     size_t characters = parse_utf8_length((struct slice){text, strlen(text)});
     char reason[100];
     if (characters > CONTENT_CHARACTERS_MAX) {
@@ -286,24 +311,48 @@ judge_approved(const struct subject *s, struct content_template *t)
 }
 
 static void
+judge_variants(const struct subject *s, const json_t *variants, struct content_template *t)
+{
+    const json_t *value;
+    size_t i;
+    if (!json_is_array(variants) || json_array_size(variants) < 2 ||
+        json_array_size(variants) > CONTENT_VARIANTS_MAX) {
+        refuse(s, "variants", variants, "is not a list of 2 to 16 texts");
+        return;
+    }
+    json_array_foreach((json_t *) variants, i, value)
+    {
+        t->variants[t->variant_count] = read_text(s, "variants", value, "\n\t");
+        t->variant_count += t->variants[t->variant_count] != NULL;
+    }
+}
+
+static void
 judge_template(const struct subject *s, struct content_template *t)
 {
-    static const char *const of_text[] = {"text", NULL};
+    static const char *const of_text[] = {"text", "variants", NULL};
     static const char *const of_approved[] = {"template", "language", "body", NULL};
     const json_t *text = json_object_get(s->fields, "text");
     const json_t *approved = json_object_get(s->fields, "template");
+    const json_t *variants = json_object_get(s->fields, "variants");
     if (text && approved) {
         refuse(s, "text", text, "stands beside template: one of both makes the message");
         return;
     }
-    if (!text && !approved) {
-        content_fault(s->judge, content_line(s->judge, s->fields),
-                      "%s.%s: needs text, or template and language", s->group, s->name);
+    if (variants && (text || approved)) {
+        refuse(s, "variants", variants, "stand beside text or template: one makes the message");
         return;
     }
-    t->is_text = text != NULL;
+    if (!text && !approved && !variants) {
+        content_fault(s->judge, content_line(s->judge, s->fields),
+                      "%s.%s: needs text, variants, or template and language", s->group, s->name);
+        return;
+    }
+    t->is_text = !approved;
     refuse_unknown(s, s->fields, "", t->is_text ? of_text : of_approved);
-    if (t->is_text)
+    if (variants)
+        judge_variants(s, variants, t);
+    else if (t->is_text)
         t->text = read_text(s, "text", text, "\n\t");
     else
         judge_approved(s, t);
@@ -329,7 +378,7 @@ read_range(const char *text, struct content_range *ret)
 
 /* Keeps the ranges sorted, so that equal audiences have one canonical form. */
 static bool
-add_range(struct content_campaign *c, struct content_range r)
+add_range(struct content_audience *c, struct content_range r)
 {
     unsigned at = 0;
     while (at < c->range_count && c->ranges[at].first < r.first)
@@ -344,7 +393,7 @@ add_range(struct content_campaign *c, struct content_range r)
 }
 
 static void
-judge_devices(const struct subject *s, const json_t *devices, struct content_campaign *c)
+judge_devices(const struct subject *s, const json_t *devices, struct content_audience *c)
 {
     static const char field[] = "audience.devices";
     const json_t *value;
@@ -370,7 +419,7 @@ judge_devices(const struct subject *s, const json_t *devices, struct content_cam
 }
 
 static void
-judge_where(const struct subject *s, const json_t *where, struct content_campaign *c)
+judge_where(const struct subject *s, const json_t *where, struct content_audience *c)
 {
     const char *column;
     json_t *value;
@@ -402,7 +451,7 @@ judge_where(const struct subject *s, const json_t *where, struct content_campaig
 }
 
 static void
-judge_audience(const struct subject *s, struct content_campaign *c)
+judge_audience(const struct subject *s, struct content_audience *c)
 {
     static const char *const known[] = {"devices", "where", NULL};
     const json_t *audience = json_object_get(s->fields, "audience");
@@ -441,13 +490,31 @@ read_priority(const json_t *value, int16_t *ret)
 }
 
 static void
+judge_priority(const struct subject *s, int16_t *ret)
+{
+    const json_t *value = json_object_get(s->fields, "priority");
+    if (value && !read_priority(value, ret))
+        refuse(s, "priority", value, "is not a whole number (-32767 to 32767)");
+}
+
+static void
+read_window(const struct subject *s, const char *field, const json_t *value,
+            struct content_window *ret)
+{
+    const char *text = value ? read_word(s, field, value, 32, NULL) : NULL;
+    if (text && content_read_window(text, ret) < 0)
+        refuse(s, field, value, "is not a window of some length such as 09:00-18:00");
+}
+
+static void
 judge_campaign(const struct subject *s, struct content_campaign *c)
 {
-    static const char *const known[] = {"template",    "audience", "not_after",
-                                        "reliability", "priority", NULL};
+    static const char *const known[] = {"template", "audience", "not_after", "reliability",
+                                        "priority", "window",   NULL};
     refuse_unknown(s, s->fields, "", known);
     read_name_field(s, "template", c->template_name, sizeof(c->template_name), NAME_CHARS);
-    judge_audience(s, c);
+    judge_audience(s, &c->audience);
+    read_window(s, "window", json_object_get(s->fields, "window"), &c->window);
 
     c->not_after = INT64_MAX;
     const json_t *value = json_object_get(s->fields, "not_after");
@@ -461,9 +528,172 @@ judge_campaign(const struct subject *s, struct content_campaign *c)
     if (text && !c->at_least_once && strcmp(text, "at_most_once") != 0)
         refuse(s, "reliability", value, "is neither at_most_once nor at_least_once");
 
-    value = json_object_get(s->fields, "priority");
-    if (value && !read_priority(value, &c->priority))
-        refuse(s, "priority", value, "is not a whole number (-32767 to 32767)");
+    judge_priority(s, &c->priority);
+}
+
+/* ---- sequences ---- */
+
+/* A field of one step: "sequences.cold.steps[2].delay". */
+struct step_subject {
+    struct subject of; /* its fields are the step's */
+    char prefix[24];
+    char field[64];
+};
+
+static const char *
+step_field(struct step_subject *s, const char *field)
+{
+    snprintf(s->field, sizeof(s->field), "%s.%s", s->prefix, field);
+    return s->field;
+}
+
+/* YAML has texts only, JSON has numbers. */
+static bool
+read_ordinal(const json_t *value, int16_t *ret)
+{
+    const char *text = json_string_value(value);
+    json_int_t number = json_integer_value(value);
+    uint32_t parsed;
+    if (text) {
+        if (parse_u32(text, strlen(text), 1, INT16_MAX, &parsed) < 0)
+            return false;
+        number = parsed;
+    } else if (!json_is_integer(value) || number < 1 || number > INT16_MAX) {
+        return false;
+    }
+    *ret = (int16_t) number;
+    return true;
+}
+
+static void
+read_delay(struct step_subject *s, const char *field, bool positive, usec_t *ret)
+{
+    const json_t *value = json_object_get(s->of.fields, field);
+    if (!value)
+        return;
+    const char *text = read_word(&s->of, step_field(s, field), value, 32, NULL);
+    if (!text)
+        return;
+    if (content_read_delay(text, ret) < 0)
+        refuse(&s->of, step_field(s, field), value,
+               "is not a span of 0 to 366 days such as 90s, 5m, 2h or 3d");
+    else if (positive && *ret == 0)
+        refuse(&s->of, step_field(s, field), value, "would end the step before it is due");
+}
+
+static void
+judge_step_content(struct step_subject *s, struct content_step *step)
+{
+    const json_t *text = json_object_get(s->of.fields, "text");
+    const json_t *named = json_object_get(s->of.fields, "template");
+    if (text && named)
+        refuse(&s->of, step_field(s, "text"), text,
+               "stands beside template: one of both makes the message");
+    else if (!text && !named)
+        refuse(&s->of, s->prefix, s->of.fields, "needs template or text");
+    else if (text)
+        step->text = read_text(&s->of, step_field(s, "text"), text, "\n\t");
+    else {
+        const char *name =
+            read_word(&s->of, step_field(s, "template"), named, CONTENT_NAME_MAX, NAME_CHARS);
+        snprintf(step->template_name, sizeof(step->template_name), "%s", name ? name : "");
+    }
+}
+
+static void
+judge_step(const struct subject *sequence, const json_t *fields, unsigned index,
+           struct content_sequence *c)
+{
+    static const char *const known[] = {"step", "delay", "template", "text", "ttl", "window", NULL};
+    struct step_subject s = {.of = *sequence};
+    struct content_step *step = &c->steps[c->step_count];
+    snprintf(s.prefix, sizeof(s.prefix), "steps[%u]", index + 1);
+    if (!json_is_object(fields)) {
+        refuse(sequence, s.prefix, fields, "is not a map of step, delay and template or text");
+        return;
+    }
+    s.of.fields = fields;
+    refuse_unknown(&s.of, fields, step_field(&s, ""), known);
+    const json_t *ordinal = json_object_get(fields, "step");
+    if (!ordinal)
+        refuse(&s.of, step_field(&s, "step"), NULL, "is required");
+    else if (!read_ordinal(ordinal, &step->step))
+        refuse(&s.of, step_field(&s, "step"), ordinal, "is not a whole number (1 to 32767)");
+    else if (c->step_count > 0 && step->step == c->steps[c->step_count - 1].step)
+        refuse(&s.of, step_field(&s, "step"), ordinal, "is there twice");
+    else if (c->step_count > 0 && step->step < c->steps[c->step_count - 1].step)
+        refuse(&s.of, step_field(&s, "step"), ordinal, "is not above the step before it");
+    read_delay(&s, "delay", false, &step->delay);
+    read_delay(&s, "ttl", true, &step->ttl);
+    read_window(&s.of, step_field(&s, "window"), json_object_get(fields, "window"), &step->window);
+    judge_step_content(&s, step);
+    c->step_count++;
+}
+
+static void
+judge_steps(const struct subject *s, struct content_sequence *c)
+{
+    const json_t *steps = json_object_get(s->fields, "steps"), *value;
+    size_t i;
+    if (!steps || !json_is_array(steps) || json_array_size(steps) == 0) {
+        refuse(s, "steps", steps, "is not a list of at least one step");
+        return;
+    }
+    if (json_array_size(steps) > CONTENT_STEPS_MAX) {
+        refuse(s, "steps", steps, "has more than 64 steps");
+        return;
+    }
+    c->steps = calloc(json_array_size(steps), sizeof(*c->steps));
+    if (!c->steps) {
+        s->judge->out_of_memory = true;
+        return;
+    }
+    json_array_foreach((json_t *) steps, i, value) judge_step(s, value, (unsigned) i, c);
+}
+
+static void
+judge_on(const struct subject *s, const char *field, const char *goes_on, enum content_on *ret)
+{
+    const json_t *value = json_object_get(s->fields, field);
+    const char *text = value ? read_word(s, field, value, 64, NULL) : NULL;
+    char reason[64];
+    if (!text)
+        return;
+    if (strcmp(text, "stop") == 0) {
+        *ret = CONTENT_STOP;
+    } else if (strcmp(text, goes_on) == 0) {
+        *ret = CONTENT_CONTINUE;
+    } else {
+        snprintf(reason, sizeof(reason), "is neither %s nor stop", goes_on);
+        refuse(s, field, value, reason);
+    }
+}
+
+static void
+judge_sequence(const struct subject *s, struct content_sequence *c)
+{
+    static const char *const known[] = {"trigger",    "next_sequence", "audience",
+                                        "priority",   "on_skip",       "on_fail",
+                                        "on_unknown", "steps",         NULL};
+    refuse_unknown(s, s->fields, "", known);
+    const json_t *trigger = json_object_get(s->fields, "trigger");
+    const char *text = json_string_value(trigger);
+    if (trigger && (!text || !content_trigger_valid((struct slice){text, strlen(text)})))
+        refuse(s, "trigger", trigger, "is not 1 to 64 printable characters without blank");
+    else if (trigger)
+        snprintf(c->trigger, sizeof(c->trigger), "%s", text);
+    if (json_object_get(s->fields, "next_sequence"))
+        read_name_field(s, "next_sequence", c->next_sequence, sizeof(c->next_sequence), NAME_CHARS);
+    if (*c->next_sequence && strcmp(c->next_sequence, c->name) == 0)
+        refuse(s, "next_sequence", json_object_get(s->fields, "next_sequence"),
+               "leads back to the sequence itself");
+    c->on_fail = CONTENT_STOP;
+    judge_on(s, "on_skip", "continue", &c->on_skip);
+    judge_on(s, "on_fail", "continue", &c->on_fail);
+    judge_on(s, "on_unknown", "skip", &c->on_unknown);
+    judge_priority(s, &c->priority);
+    judge_audience(s, &c->audience);
+    judge_steps(s, c);
 }
 
 /* A template of 16 long parameters could be more than a page of content can carry. */
@@ -478,28 +708,47 @@ judge_size(const struct subject *s, const struct content_item *item)
     free(json);
 }
 
+static char *
+name_of(struct content_item *item)
+{
+    return item->kind == CONTENT_TEMPLATE   ? item->template_.name
+           : item->kind == CONTENT_CAMPAIGN ? item->campaign.name
+                                            : item->sequence.name;
+}
+
+static void
+judge_fields(const struct subject *s, struct content_item *item)
+{
+    switch (item->kind) {
+    case CONTENT_TEMPLATE: judge_template(s, &item->template_); break;
+    case CONTENT_CAMPAIGN: judge_campaign(s, &item->campaign); break;
+    case CONTENT_SEQUENCE: judge_sequence(s, &item->sequence); break;
+    case CONTENT_CLUSTER: break;
+    }
+}
+
 void
 content_judge_item(struct content_judge *j, enum content_kind kind, const char *name,
                    const json_t *fields, struct content_item *ret)
 {
-    struct subject s = {j, kind == CONTENT_TEMPLATE ? "templates" : "campaigns", name, fields};
+    static const char *const groups[] = {[CONTENT_TEMPLATE] = "templates",
+                                         [CONTENT_CAMPAIGN] = "campaigns",
+                                         [CONTENT_SEQUENCE] = "sequences",
+                                         [CONTENT_CLUSTER] = "cluster"};
+    struct subject s = {j, groups[kind], name, fields};
     struct content_item item = {.kind = kind, .line = content_line(j, fields)};
-    char *item_name = kind == CONTENT_TEMPLATE ? item.template_.name : item.campaign.name;
     unsigned faults_before = j->fault_count;
     size_t bytes = strlen(name);
 
-    assert(kind == CONTENT_TEMPLATE || kind == CONTENT_CAMPAIGN);
     if (bytes == 0 || bytes > CONTENT_NAME_MAX || strspn(name, NAME_CHARS) != bytes)
         content_fault(j, item.line, "%s = \"%.80s\": not a name (1 to 64 of a-z, 0-9, _ and -)",
                       s.group, name);
-    else
-        memcpy(item_name, name, bytes + 1);
+    else if (kind != CONTENT_CLUSTER)
+        memcpy(name_of(&item), name, bytes + 1);
     if (!json_is_object(fields))
         content_fault(j, item.line, "%s.%.80s: is not a map of fields", s.group, name);
-    else if (kind == CONTENT_TEMPLATE)
-        judge_template(&s, &item.template_);
     else
-        judge_campaign(&s, &item.campaign);
+        judge_fields(&s, &item);
     if (j->fault_count == faults_before && !j->out_of_memory)
         judge_size(&s, &item);
     if (j->fault_count == faults_before && !j->out_of_memory)

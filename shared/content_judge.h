@@ -22,6 +22,7 @@ struct content_judge {
     size_t why_size;
     const struct content_mark *marks;
     size_t mark_count;
+    const json_t *variables; /* a list: texts may name only these, name and phone; NULL: any */
     unsigned fault_count;
     bool out_of_memory;
 };

@@ -9,7 +9,7 @@
 #include "shared/content_judge.h"
 #include "shared/parse.h"
 
-#define DEPTH_MAX 8u /* a campaign's where is the fifth level */
+#define DEPTH_MAX 8u /* a where is the fifth level, as is a step */
 
 struct frame {
     json_t *container; /* borrowed: its parent, or the root, holds it */
@@ -211,13 +211,73 @@ judge_group(struct content_judge *j, struct content *c, const char *group, enum 
     }
 }
 
+/* Texts may name these only. */
+static void
+judge_variables(struct content_judge *j, const json_t *list)
+{
+    const json_t *value;
+    size_t i;
+    if (!json_is_array(list) || json_array_size(list) > CONTENT_VARIABLES_MAX) {
+        content_fault(j, content_line(j, list), "variables: is not a list of at most %u names",
+                      CONTENT_VARIABLES_MAX);
+        return;
+    }
+    json_array_foreach((json_t *) list, i, value)
+    {
+        const char *name = json_string_value(value);
+        if (!name || !*name || strlen(name) > CONTENT_NAME_MAX)
+            content_fault(j, content_line(j, value), "variables = \"%.80s\": not a column's name",
+                          name ? name : "...");
+    }
+    j->variables = list;
+}
+
+static const struct content_sequence *
+find_sequence(const struct content *c, const char *name)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        if (c->items[i].kind == CONTENT_SEQUENCE && strcmp(c->items[i].sequence.name, name) == 0)
+            return &c->items[i].sequence;
+    return NULL;
+}
+
+static const char *
+next_in_file(void *arg, const char *name)
+{
+    const struct content_sequence *s = find_sequence(arg, name);
+    return s ? s->next_sequence : NULL;
+}
+
+/* What only the sequences of a file together can have wrong; the coordinator asks the same of all
+ * that it keeps. */
+static void
+judge_chains(struct content_judge *j, struct content *c)
+{
+    char path[512];
+    for (unsigned i = 0; i < c->count; i++) {
+        const struct content_sequence *s = &c->items[i].sequence;
+        if (c->items[i].kind != CONTENT_SEQUENCE)
+            continue;
+        if (content_has_cycle(s->name, next_in_file, c, path, sizeof(path)))
+            content_fault(j, c->items[i].line,
+                          "sequences.%s.next_sequence = \"%s\": goes in a circle: %s", s->name,
+                          s->next_sequence, path);
+        for (unsigned k = 0; *s->trigger && k < i; k++)
+            if (c->items[k].kind == CONTENT_SEQUENCE &&
+                strcmp(c->items[k].sequence.trigger, s->trigger) == 0)
+                content_fault(j, c->items[i].line,
+                              "sequences.%s.trigger = \"%s\": is the trigger of sequence %s too",
+                              s->name, s->trigger, c->items[k].sequence.name);
+    }
+}
+
 static void
 judge_file(struct content_judge *j, struct content *c, const json_t *root)
 {
     const char *key;
     json_t *value;
     if (!json_is_object(root) || json_object_size(root) == 0) {
-        content_fault(j, 1, "holds neither templates nor campaigns");
+        content_fault(j, 1, "holds neither templates nor campaigns nor sequences");
         return;
     }
     c->items = calloc(CONTENT_ITEMS_MAX, sizeof(*c->items));
@@ -225,15 +285,24 @@ judge_file(struct content_judge *j, struct content *c, const json_t *root)
         j->out_of_memory = true;
         return;
     }
+    value = json_object_get(root, "variables");
+    if (value)
+        judge_variables(j, value);
+    c->has_variables = value != NULL;
     json_object_foreach((json_t *) root, key, value)
     {
+        if (strcmp(key, "variables") == 0)
+            continue;
         if (strcmp(key, "templates") == 0)
             judge_group(j, c, key, CONTENT_TEMPLATE, value);
         else if (strcmp(key, "campaigns") == 0)
             judge_group(j, c, key, CONTENT_CAMPAIGN, value);
+        else if (strcmp(key, "sequences") == 0)
+            judge_group(j, c, key, CONTENT_SEQUENCE, value);
         else
             content_fault(j, content_line(j, value), "%.80s: unknown field", key);
     }
+    judge_chains(j, c);
 }
 
 int

@@ -40,8 +40,8 @@ refused(const char *yaml, const char *expect)
 
 START_TEST(yaml_that_is_refused)
 {
-    refused("", "f.yaml:1: holds neither templates nor campaigns\n");
-    refused("- a\n", "f.yaml:1: holds neither templates nor campaigns\n");
+    refused("", "f.yaml:1: holds neither templates nor campaigns nor sequences\n");
+    refused("- a\n", "f.yaml:1: holds neither templates nor campaigns nor sequences\n");
     refused("templates: {}\n", "f.yaml:1: templates: is not a map of names\n");
     refused("templates:\n", "f.yaml:1: templates: is not a map of names\n");
     refused("template:\n  a: {text: x}\n", "f.yaml:1: template: unknown field\n");
@@ -75,7 +75,7 @@ START_TEST(templates_that_are_refused)
             "f.yaml:2: templates = \"\": not a name (1 to 64 of a-z, 0-9, _ and -)\n");
     refused("templates:\n  a: x\n", "f.yaml:2: templates.a: is not a map of fields\n");
     refused("templates:\n  hello: {language: de}\n",
-            "f.yaml:2: templates.hello: needs text, or template and language\n");
+            "f.yaml:2: templates.hello: needs text, variants, or template and language\n");
     refused("templates:\n  hello:\n    template: t\n    language: en\n    text: x\n",
             "f.yaml:5: templates.hello.text = \"x\": stands beside template: one of both makes the "
             "message\n");
@@ -285,8 +285,8 @@ START_TEST(canonical_json)
     ck_assert_uint_eq(content.count, 5);
     ck_assert_uint_eq(content.items[3].line, 6);
     const struct content_campaign *c = &content.items[3].campaign;
-    ck_assert_uint_eq(c->range_count, 2);
-    ck_assert_int_eq(c->ranges[0].last, 500);
+    ck_assert_uint_eq(c->audience.range_count, 2);
+    ck_assert_int_eq(c->audience.ranges[0].last, 500);
     ck_assert_int_eq(c->not_after, INT64_C(1796120430000000));
     ck_assert(c->at_least_once);
     round_trip(&content.items[0],
@@ -314,10 +314,10 @@ START_TEST(json_that_is_refused)
         const char *json, *why;
     } rows[] = {
         {"", "'[' or '{' expected near end of file"},
-        {"[]", "an item needs kind (template or campaign) and name"},
-        {"{\"kind\":\"x\",\"name\":\"a\"}", "an item needs kind (template or campaign) and name"},
+        {"[]", "an item needs kind (template, campaign or sequence) and name"},
+        {"{\"kind\":\"x\",\"name\":\"a\"}", "an item needs kind (template, campaign or sequence) and name"},
         {"{\"kind\":\"template\",\"name\":7,\"text\":\"x\"}",
-         "an item needs kind (template or campaign) and name"},
+         "an item needs kind (template, campaign or sequence) and name"},
         {"{\"kind\":\"template\",\"name\":\"a\",\"name\":\"b\",\"text\":\"x\"}",
          "duplicate object key near '\"name\"'"},
         {"{\"kind\":\"template\",\"name\":\"a\",\"text\":null}",
