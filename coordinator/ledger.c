@@ -467,7 +467,7 @@ read_content(struct loaded *to, const struct db_reply *r)
         to->sources[i] =
             (struct sources_record){.name = db_get_text(r, AT_CONTENT, i, 0),
                                     .row = {.kind = (uint8_t) db_get_int(r, AT_CONTENT, i, 1),
-                                            .id = (uint32_t) db_get_int(r, AT_CONTENT, i, 2),
+                                            .id = (int32_t) db_get_int(r, AT_CONTENT, i, 2),
                                             .version = (uint64_t) db_get_int(r, AT_CONTENT, i, 3),
                                             .state = (uint8_t) db_get_int(r, AT_CONTENT, i, 4),
                                             .started_at = db_get_time(r, AT_CONTENT, i, 5),

@@ -87,7 +87,8 @@ forget_all(struct sources *s)
 {
     for (uint32_t i = 0; i < s->count; i++)
         item_free(s->items[i]);
-    s->count = s->last_id = 0;
+    s->count = 0;
+    s->last_id = 0;
     s->bytes = 0;
     s->version = 0;
 }
@@ -203,7 +204,7 @@ struct judge {
     struct sources_change *change;
     struct content_item *items; /* as read, item_count of them */
     uint32_t item_count;
-    uint32_t next_id;
+    int32_t next_id;
     size_t bytes;
     char *why;
     size_t why_size;

@@ -18,7 +18,7 @@ struct sources_item {
 
 struct sources {
     uint64_t version; /* content_version as committed */
-    uint32_t last_id;
+    int32_t last_id;
     size_t bytes; /* of all json */
     uint32_t count, room;
     struct sources_item **items; /* by version */

@@ -113,7 +113,7 @@ read_hint(struct wire_reader *r, struct slice body, struct hint *ret)
 
     if (body.bytes > HINT_BYTES_MAX || wire_read_open(r, body) < 0)
         return false;
-    wire_read_record(r, HINT_ELEMENTS);
+    (void) wire_read_record(r, HINT_ELEMENTS, HINT_ELEMENTS);
     version = wire_read_u64(r, UINT32_MAX);
     h.term = wire_read_u64(r, INT64_MAX);
     h.map_version = wire_read_u64(r, INT64_MAX);

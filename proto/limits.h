@@ -32,7 +32,8 @@
 #define ROWS_PER_PAGE_MAX        500u /* of an ANSWER */
 #define COLUMNS_MAX              32u
 #define CELL_BYTES_MAX           8192u
-#define ARGUMENTS_MAX            8u /* of an ASK */
+#define ARGUMENTS_MAX            8u                /* of an ASK; columns of an ACT */
+#define ACT_ROWS_MAX             ROWS_PER_PAGE_MAX /* of an ACT: its answer is one page */
 #define CONTENT_PER_PAGE_MAX     16u
 #define CONTENT_STORED_MAX       10000u /* templates and campaigns in the catalog, kept in memory */
 #define CONTENT_STORED_BYTES_MAX (64u * 1024u * 1024u) /* of their JSON */

@@ -40,8 +40,11 @@
     FIELD(FORM_TEXTS_HERE, member, COUNTED(count), .max = (most), .item_max = (bytes))
 #define CODES(member, count, most, code) \
     FIELD(FORM_CODES, member, COUNTED(count), .max = (most), .item_max = (code))
-#define RECORD_OF(fields_) \
-    { .fields = (fields_), .field_count = ARRAY_SIZE(fields_), .bytes = sizeof(struct S) }
+#define RECORD_OF(fields_) RECORD_SINCE(fields_, ARRAY_SIZE(fields_))
+/* The first `required_` fields are as old as the record; a peer of the last release lacks others. */
+#define RECORD_SINCE(fields_, required_) \
+    { .fields = (fields_), .field_count = ARRAY_SIZE(fields_), .required = (required_), \
+      .bytes = sizeof(struct S) }
 /* clang-format on */
 
 /* ---- REGISTER, REPORT, MAP ---- */
@@ -136,11 +139,19 @@ static const struct record content_query_record = RECORD_OF(content_query_fields
 
 #define S content_row
 static const struct field content_row_fields[] = {
-    U64(version),       FIELD(FORM_U8, kind, .min = CONTENT_TEMPLATE, .max = CONTENT_CAMPAIGN),
-    U32(id, INT32_MAX), U8(state, SOURCE_DRAFT),
-    TIME(started_at),   TEXT(json, CONTENT_ITEM_BYTES_MAX),
+    U64(version),
+    FIELD(FORM_U8, kind, .min = CONTENT_TEMPLATE, .max = CONTENT_CLUSTER),
+    FIELD(FORM_I32, id, .min = CONTENT_CLUSTER_ID, .max = INT32_MAX),
+    U8(state, SOURCE_DRAFT),
+    TIME(started_at),
+    TEXT(json, CONTENT_ITEM_BYTES_MAX),
+    U32(revision, INT16_MAX),
+    U32(all_revision, INT16_MAX),
+    TIME(until),
+    TIME(start_at),
+    TEXT(because, LABEL_BYTES_MAX),
 };
-static const struct record content_row_record = RECORD_OF(content_row_fields);
+static const struct record content_row_record = RECORD_SINCE(content_row_fields, 6);
 #undef S
 
 #define S content_page
@@ -190,8 +201,9 @@ static const struct record place_reply_record = RECORD_OF(place_reply_fields);
 static const struct field apply_fields[] = {
     BOOL(dry_run),
     TEXTS(items, item_count, CONTENT_ITEMS_MAX, CONTENT_ITEM_BYTES_MAX),
+    U8(mode, APPLY_FOR_ALL),
 };
-static const struct record apply_record = RECORD_OF(apply_fields);
+static const struct record apply_record = RECORD_SINCE(apply_fields, 2);
 #undef S
 
 #define S apply_reply
@@ -209,8 +221,11 @@ static const struct field source_order_fields[] = {
     TEXT(name, CONTENT_NAME_MAX),
     U8(state, SOURCE_CANCELLED),
     TEXT(because, LABEL_BYTES_MAX),
+    U8(kind, CONTENT_CLUSTER),
+    TIME(start_at),
+    TIME(until),
 };
-static const struct record source_order_record = RECORD_OF(source_order_fields);
+static const struct record source_order_record = RECORD_SINCE(source_order_fields, 3);
 #undef S
 
 #define S source_reply
@@ -318,6 +333,16 @@ static const struct field flat_answer_fields[] = {
 static const struct record flat_answer_record = RECORD_OF(flat_answer_fields);
 #undef S
 
+#define S act
+static const struct field act_fields[] = {
+    NAME(partition, 0),
+    TEXT(action, LABEL_BYTES_MAX),
+    U32(column_count, ARGUMENTS_MAX),
+    TEXTS(cells, cell_count, ARGUMENTS_MAX *ACT_ROWS_MAX, CONTENT_TEXT_BYTES_MAX),
+};
+static const struct record act_record = RECORD_OF(act_fields);
+#undef S
+
 static const struct record no_fields = {.fields = NULL, .field_count = 0, .bytes = 0};
 
 /* ---- one row per kind: who may ask (MESSAGE_KINDS), and where its fields lie ---- */
@@ -344,6 +369,7 @@ static const struct {
     [MESSAGE_DEVICES] = {ASKED(devices, devices_record), ANSWERED(rows, rows_reply_record)},
     [MESSAGE_LEADS] = {ASKED(leads, leads_record), ANSWERED(rows, rows_reply_record)},
     [MESSAGE_ASK] = {ASKED(ask, ask_record), ANSWERED(answer, flat_answer_record)},
+    [MESSAGE_ACT] = {ASKED(act, act_record), ANSWERED(answer, flat_answer_record)},
 };
 
 static const struct {
@@ -528,7 +554,7 @@ read_start(struct message *m, struct slice body, unsigned *ret_kind)
         memcpy(copy, body.data, body.bytes);
     if (wire_read_open(m->reader, (struct slice){copy, body.bytes}) < 0)
         return -EBADMSG;
-    wire_read_record(m->reader, 5);
+    (void) wire_read_record(m->reader, 5, 5);
     version = wire_read_u64(m->reader, UINT32_MAX);
     if (version != PROTOCOL_VERSION)
         return version == 0 ? -EBADMSG : -EPROTO;
@@ -600,7 +626,7 @@ static int
 read_answered(struct message *m, unsigned kind, struct reply *p)
 {
     struct flat_answer flat = {0};
-    bool is_answer = kind == MESSAGE_ASK, no_room = false;
+    bool is_answer = kind == MESSAGE_ASK || kind == MESSAGE_ACT, no_room = false;
 
     if (!is_kind(kind))
         return -EBADMSG;
@@ -665,7 +691,7 @@ write_answered(struct wire_writer *w, const struct reply *p)
     struct flat_answer flat;
     const void *value = (const char *) p + bodies[p->kind].answered_at;
 
-    if (p->kind == MESSAGE_ASK) {
+    if (p->kind == MESSAGE_ASK || p->kind == MESSAGE_ACT) {
         int r = answer_flatten(&p->answer, &flat);
 
         if (r < 0)

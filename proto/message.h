@@ -30,7 +30,8 @@
     X(SOURCE, 8, ROLE_ADMIN, COORDINATOR)                                                          \
     X(DEVICES, 20, ROLE_ADMIN, NODE)                                                               \
     X(LEADS, 21, ROLE_ADMIN, NODE)                                                                 \
-    X(ASK, 22, ROLE_ADMIN | ROLE_OBSERVER, NODE)
+    X(ASK, 22, ROLE_ADMIN | ROLE_OBSERVER, NODE)                                                   \
+    X(ACT, 23, ROLE_ADMIN, NODE)
 
 enum message_kind {
 #define X(name, number, roles, who) MESSAGE_##name = number,
@@ -111,10 +112,15 @@ struct content_query {
 struct content_row {
     uint64_t version;
     uint8_t kind;       /* enum content_kind */
-    uint32_t id;        /* source id of a campaign; 0 for a template */
-    uint8_t state;      /* enum source_state of a campaign */
+    int32_t id;         /* source id; 0 for a template */
+    uint8_t state;      /* enum source_state of a campaign, a sequence, the cluster */
     int64_t started_at; /* unix usec, 0 = not started */
     struct slice json;  /* canonical item */
+    uint32_t revision;  /* of a sequence, from 1; enrollments of revisions below all_revision... */
+    uint32_t all_revision; /* ...follow the newest, others keep their own */
+    int64_t until;         /* paused: it ends by itself then; 0 = by an order only */
+    int64_t start_at;      /* draft: it starts by itself then; 0 = by an order only */
+    struct slice because;  /* of the last order */
 };
 struct content_page {
     uint64_t version; /* the catalog's */
@@ -149,11 +155,17 @@ struct place_reply {
     uint64_t placed, known;
 };
 
-/* ---- APPLY: content items; SOURCE: campaign start / pause / resume / cancel ---- */
+/* ---- APPLY: content items; SOURCE: start / pause / resume / cancel of a source ---- */
+enum apply_mode {
+    APPLY_UNSAID,  /* an edit of a sequence that was started is refused */
+    APPLY_FOR_NEW, /* who is enrolled keeps the revision that it was enrolled in */
+    APPLY_FOR_ALL  /* who is enrolled goes on by the new one */
+};
 struct apply {
     bool dry_run;
     uint32_t item_count;
     struct slice *items; /* canonical JSON */
+    uint8_t mode;        /* enum apply_mode */
 };
 struct apply_reply {
     uint64_t version;
@@ -163,6 +175,9 @@ struct source_order {
     struct slice name;
     uint8_t state;        /* SOURCE_ACTIVE, SOURCE_PAUSED, SOURCE_CANCELLED */
     struct slice because; /* recorded in the audit log */
+    uint8_t kind;         /* enum content_kind; 0 = campaign; the cluster can be paused, resumed */
+    int64_t start_at;     /* start: not before then (unix usec); 0 = now */
+    int64_t until;        /* pause: ends by itself then; 0 = by an order only */
 };
 struct source_reply {
     uint64_t version;
@@ -211,6 +226,15 @@ struct rows_reply { /* DEVICES and LEADS: one verdict per asked row, in order */
     uint64_t shared; /* accepted leads whose phone another device of the account has too */
 };
 
+/* ---- ACT: one named action on rows at a driver; the answer has one row (verdict, detail) each */
+struct act {
+    struct slice partition;
+    struct slice action; /* a row of node/acts.c, for example "optout.add" */
+    uint32_t column_count;
+    uint32_t cell_count; /* a multiple of column_count, at most ACT_ROWS_MAX rows */
+    struct slice *cells; /* row-major */
+};
+
 /* ---- ASK: one named question to a driver; ANSWER: a page of a table ---- */
 struct ask {
     struct slice partition;
@@ -247,6 +271,7 @@ struct request {
         struct devices devices;
         struct leads leads;
         struct ask ask;
+        struct act act;
     };
 };
 struct reply {

@@ -315,8 +315,9 @@ read_field(struct reading *in, const struct field *f, void *value)
 static void
 read_record(struct reading *in, const struct record *record, void *value)
 {
-    wire_read_record(in->r, record->field_count);
-    for (uint32_t i = 0; i < record->field_count; i++)
+    uint32_t count = wire_read_record(in->r, record->required, record->field_count);
+
+    for (uint32_t i = 0; i < count; i++)
         read_field(in, &record->fields[i], value);
 }
 

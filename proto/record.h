@@ -42,7 +42,8 @@ struct field {
 struct record {
     const struct field *fields;
     uint32_t field_count;
-    size_t bytes; /* of the struct */
+    uint32_t required; /* the first so many must be there; an older peer lacks the rest: zero */
+    size_t bytes;      /* of the struct */
 };
 
 /* Text for people, cut to bytes_max at a character and made valid: a database's words must not cost

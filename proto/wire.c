@@ -329,10 +329,10 @@ wire_read_array(struct wire_reader *r, uint32_t min, uint32_t max)
     return enter(r, min, max, max);
 }
 
-void
-wire_read_record(struct wire_reader *r, uint32_t known)
+uint32_t
+wire_read_record(struct wire_reader *r, uint32_t required, uint32_t known)
 {
-    (void) enter(r, known, UINT32_MAX, known);
+    return enter(r, required, UINT32_MAX, known);
 }
 
 uint64_t

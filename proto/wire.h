@@ -33,8 +33,9 @@ struct wire_reader *wire_reader_free(struct wire_reader *r);
 /* 0 or -EBADMSG; the buffer must outlive the reading. */
 int wire_read_open(struct wire_reader *r, struct slice body) _must_check_;
 uint32_t wire_read_array(struct wire_reader *r, uint32_t min, uint32_t max); /* its count */
-/* An array of which the first `known` elements are read; those behind them are stepped over. */
-void wire_read_record(struct wire_reader *r, uint32_t known);
+/* An array of at least `required` elements, of which the first `known` are read; those behind them
+ * are stepped over. Returns how many of the known ones are there. */
+uint32_t wire_read_record(struct wire_reader *r, uint32_t required, uint32_t known);
 uint64_t wire_read_u64(struct wire_reader *r, uint64_t max);
 int64_t wire_read_i64(struct wire_reader *r, int64_t min, int64_t max);
 bool wire_read_bool(struct wire_reader *r);

@@ -224,7 +224,7 @@ on_progress(void *arg, struct slice partition, const struct answer *page)
     struct progress_reading *r = arg;
     int id_column = answer_column(page, "source_id");
     for (uint32_t row = 0; row < page->row_count; row++) {
-        uint32_t id = (uint32_t) answer_number(page, row, id_column);
+        int32_t id = (int32_t) answer_number(page, row, id_column);
         struct view_source *s = NULL;
         for (unsigned i = 0; i < r->view->source_count && !s; i++)
             s = r->view->sources[i].id == id ? &r->view->sources[i] : NULL;

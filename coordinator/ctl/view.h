@@ -36,7 +36,7 @@ struct view_progress {
 
 struct view_source {
     char name[CONTENT_NAME_MAX + 1], template_name[CONTENT_NAME_MAX + 1];
-    uint32_t id;
+    int32_t id;
     enum source_state state;
     uint64_t version;
     int64_t started_at, not_after;

@@ -291,13 +291,13 @@ START_TEST(record_steps_over_what_it_does_not_know)
     /* [[1, 2, "new", [9]], 3]: two known elements in the record, then the outer one goes on */
     ck_assert_int_eq(wire_read_open(r, BODY("\x92\x94\x01\x02\xa3new\x91\x09\x03")), 0);
     wire_read_array(r, 2, 2);
-    wire_read_record(r, 2);
+    wire_read_record(r, 2, 2);
     ck_assert_uint_eq(wire_read_u64(r, 9), 1);
     ck_assert_uint_eq(wire_read_u64(r, 9), 2);
     ck_assert_uint_eq(wire_read_u64(r, 9), 3);
     ck_assert_int_eq(wire_read_close(r), 0);
     ck_assert_int_eq(wire_read_open(r, BODY("\x91\x01")), 0);
-    wire_read_record(r, 2); /* fewer than known */
+    wire_read_record(r, 2, 2); /* fewer than known */
     ck_assert_int_eq(wire_read_close(r), -EBADMSG);
     wire_reader_free(r);
 }
