@@ -22,9 +22,10 @@ enum apply_step { APPLY_IDLE, APPLY_CONTENT, APPLY_AUDIENCE, APPLY_DONE };
 struct parsed {
     struct content_item item;
     uint64_t version;
-    int32_t source_id;
-    enum source_state state;
+    struct source_row row; /* its name is a copy */
+    char name[CONTENT_NAME_MAX + 3];
     int64_t started_at;
+    char because[REASON_BYTES_MAX + 1];
     char *json;
     size_t json_bytes;
     char devices[CONTENT_RANGES_MAX * RANGE_TEXT_MAX + 8];
@@ -51,7 +52,8 @@ static void
 drop_items(struct content_apply *a)
 {
     for (unsigned i = 0; i < a->count; i++) {
-        content_item_free(&a->items[i].item);
+        if (a->items[i].item.kind != CONTENT_CLUSTER)
+            content_item_free(&a->items[i].item);
         free(a->items[i].json);
     }
     a->count = 0;
@@ -84,26 +86,63 @@ write_ranges(const struct content_audience *c, char *out, size_t size)
     memcpy(out + used, "}", 2);
 }
 
-static int
-parse_row(struct parsed *item, const struct content_row *row, char *why, size_t why_size)
+static enum device_class
+class_of(enum content_kind kind)
 {
-    int r = content_item_read(&item->item, row->json, why, why_size);
+    return kind == CONTENT_CAMPAIGN   ? CLASS_CAMPAIGN
+           : kind == CONTENT_SEQUENCE ? CLASS_SEQUENCE
+                                      : CLASS_COUNT;
+}
 
+/* A row without a revision comes from an older coordinator: campaigns have one for ever. */
+static void
+read_source(struct parsed *p, const struct content_row *row)
+{
+    const struct content_item *item = &p->item;
+
+    p->started_at = row->started_at == 0 ? INT64_MAX : row->started_at;
+    p->row = (struct source_row){.source_id = (int32_t) row->id,
+                                 .name = p->name,
+                                 .class = class_of(item->kind),
+                                 .state = (enum source_state) row->state,
+                                 .until = row->until == 0 ? INT64_MAX : row->until,
+                                 .revision = (int16_t) MAX_OF(row->revision, 1u),
+                                 .all_revision = (int16_t) row->all_revision};
+    snprintf(p->because, sizeof(p->because), "%.*s", (int) row->because.bytes, row->because.data);
+    if (item->kind == CONTENT_CLUSTER) {
+        p->row.source_id = SOURCE_CLUSTER;
+        snprintf(p->name, sizeof(p->name), "(%s)", CONTENT_CLUSTER_NAME);
+        return;
+    }
+    snprintf(p->name, sizeof(p->name), "%s", content_item_name(item));
+    write_ranges(item->kind == CONTENT_CAMPAIGN ? &item->campaign.audience
+                                                : &item->sequence.audience,
+                 p->devices, sizeof(p->devices));
+}
+
+static int
+parse_row(struct parsed *p, const struct content_row *row, char *why, size_t why_size)
+{
+    bool cluster = row->kind == CONTENT_CLUSTER; /* it has no item of its own */
+    struct slice json = cluster ? (struct slice){"{}", 2} : row->json;
+    int r = 0;
+
+    *p = (struct parsed){.version = row->version, .devices = "{}"};
+    p->item.kind = CONTENT_CLUSTER;
+    if (!cluster)
+        r = content_item_read(&p->item, json, why, why_size);
     if (r < 0)
         return r;
-    item->json = malloc(row->json.bytes);
-    if (!item->json) {
-        content_item_free(&item->item);
+    p->json = malloc(json.bytes);
+    if (!p->json) {
+        if (!cluster)
+            content_item_free(&p->item);
         return -ENOMEM;
     }
-    memcpy(item->json, row->json.data, row->json.bytes);
-    item->json_bytes = row->json.bytes;
-    item->version = row->version;
-    item->source_id = (int32_t) row->id;
-    item->state = (enum source_state) row->state;
-    item->started_at = row->started_at == 0 ? INT64_MAX : row->started_at;
-    if (item->item.kind == CONTENT_CAMPAIGN)
-        write_ranges(&item->item.campaign.audience, item->devices, sizeof(item->devices));
+    memcpy(p->json, json.data, json.bytes);
+    p->json_bytes = json.bytes;
+    if (p->item.kind != CONTENT_TEMPLATE)
+        read_source(p, row);
     return 0;
 }
 
@@ -169,80 +208,128 @@ encode_templates(struct content_apply *a)
     return n;
 }
 
+/* One column of the sources at a time, in the order of STORE_PUT_SOURCES. */
+struct source_columns {
+    int32_t id[CONTENT_PER_PAGE_MAX];
+    int16_t state[CONTENT_PER_PAGE_MAX], priority[CONTENT_PER_PAGE_MAX], kind[CONTENT_PER_PAGE_MAX],
+        revision[CONTENT_PER_PAGE_MAX], all_revision[CONTENT_PER_PAGE_MAX];
+    int64_t version[CONTENT_PER_PAGE_MAX], started[CONTENT_PER_PAGE_MAX],
+        not_after[CONTENT_PER_PAGE_MAX], until[CONTENT_PER_PAGE_MAX];
+    struct slice name[CONTENT_PER_PAGE_MAX], devices[CONTENT_PER_PAGE_MAX],
+        item[CONTENT_PER_PAGE_MAX], trigger[CONTENT_PER_PAGE_MAX], because[CONTENT_PER_PAGE_MAX];
+};
+
+static struct slice
+slice_of(const char *text)
+{
+    return (struct slice){text, strlen(text)};
+}
+
+/* kind as the partition stores it: 1 campaign, 2 sequence, 4 cluster. */
+static void
+gather_source(struct source_columns *c, unsigned n, const struct parsed *p)
+{
+    bool campaign = p->item.kind == CONTENT_CAMPAIGN, sequence = p->item.kind == CONTENT_SEQUENCE;
+
+    c->id[n] = p->row.source_id;
+    c->kind[n] = campaign ? 1 : sequence ? 2 : 4;
+    c->state[n] = (int16_t) p->row.state;
+    c->priority[n] = campaign   ? p->item.campaign.priority
+                     : sequence ? p->item.sequence.priority
+                                : (int16_t) 0;
+    c->revision[n] = p->row.revision;
+    c->all_revision[n] = p->row.all_revision;
+    c->version[n] = (int64_t) p->version;
+    c->started[n] = p->started_at;
+    c->not_after[n] = campaign ? p->item.campaign.not_after : INT64_MAX;
+    c->until[n] = p->row.until;
+    c->name[n] = slice_of(p->name);
+    c->devices[n] = slice_of(p->devices);
+    c->item[n] = (struct slice){p->json, p->json_bytes};
+    c->trigger[n] = slice_of(sequence ? p->item.sequence.trigger : "");
+    c->because[n] = slice_of(p->because);
+}
+
 static unsigned
 encode_sources(struct content_apply *a)
 {
-    int32_t ids[CONTENT_PER_PAGE_MAX];
-    int16_t states[CONTENT_PER_PAGE_MAX], priorities[CONTENT_PER_PAGE_MAX];
-    int64_t versions[CONTENT_PER_PAGE_MAX], started[CONTENT_PER_PAGE_MAX],
-        not_after[CONTENT_PER_PAGE_MAX];
-    struct slice names[CONTENT_PER_PAGE_MAX], devices[CONTENT_PER_PAGE_MAX],
-        items[CONTENT_PER_PAGE_MAX];
+    struct source_columns c;
     struct db_args *out = &a->sources;
     unsigned n = 0;
 
-    for (unsigned i = 0; i < a->count; i++) {
-        const struct parsed *p = &a->items[i];
-        const char *name = content_item_name(&p->item);
-
-        if (p->item.kind != CONTENT_CAMPAIGN)
-            continue;
-        ids[n] = p->source_id;
-        states[n] = (int16_t) p->state;
-        priorities[n] = p->item.campaign.priority;
-        versions[n] = (int64_t) p->version;
-        started[n] = p->started_at;
-        not_after[n] = p->item.campaign.not_after;
-        names[n] = (struct slice){name, strlen(name)};
-        devices[n] = (struct slice){p->devices, strlen(p->devices)};
-        items[n++] = (struct slice){p->json, p->json_bytes};
-    }
+    for (unsigned i = 0; i < a->count; i++)
+        if (a->items[i].item.kind != CONTENT_TEMPLATE)
+            gather_source(&c, n++, &a->items[i]);
     db_args_reset(out);
     db_put_int8(out, (int64_t) a->p->epoch);
-    db_put_int4s(out, ids, n);
-    db_put_int2s(out, states, n);
-    db_put_int2s(out, priorities, n);
-    db_put_int8s(out, versions, n);
-    db_put_times(out, started, n);
-    db_put_times(out, not_after, n);
-    db_put_texts(out, names, n);
-    db_put_texts(out, devices, n);
-    db_put_texts(out, items, n);
+    db_put_int4s(out, c.id, n);
+    db_put_int2s(out, c.state, n);
+    db_put_int2s(out, c.priority, n);
+    db_put_int8s(out, c.version, n);
+    db_put_times(out, c.started, n);
+    db_put_times(out, c.not_after, n);
+    db_put_texts(out, c.name, n);
+    db_put_texts(out, c.devices, n);
+    db_put_texts(out, c.item, n);
+    db_put_int2s(out, c.kind, n);
+    db_put_int2s(out, c.revision, n);
+    db_put_int2s(out, c.all_revision, n);
+    db_put_times(out, c.until, n);
+    db_put_texts(out, c.trigger, n);
+    db_put_texts(out, c.because, n);
     return n;
 }
 
-/* A text that does not compile here keeps its sources waiting, and nothing else. */
-static int
-put_template(struct content_apply *a, struct parsed *p)
+/* It keeps its sources waiting, and nothing else. */
+static void
+log_unusable(const struct content_apply *a, const struct parsed *p, const char *what,
+             const char *why)
 {
-    char why[200] = "", quoted[240];
-    int r = book_put_template(a->p->book, &p->item.template_, why, sizeof(why));
+    char quoted[240];
 
-    if (r != -EINVAL)
-        return r;
     log_event(LOG_LEVEL_ERROR, "content.unusable",
-              "partition=%s what=template version=%" PRIu64 " why=%s", a->p->config.name,
+              "partition=%s what=%s version=%" PRIu64 " why=%s", a->p->config.name, what,
               p->version, log_quote(quoted, sizeof(quoted), why));
-    return 0;
+}
+
+static int
+put_template(struct content_apply *a, struct parsed *p, unsigned *change)
+{
+    char why[200] = "";
+    int r = book_put_template(a->p->book, &p->item.template_, change, why, sizeof(why));
+
+    if (r == -EINVAL)
+        log_unusable(a, p, "template", why);
+    return r == -EINVAL ? 0 : r;
+}
+
+static int
+put_source(struct content_apply *a, struct parsed *p, unsigned *change)
+{
+    char why[200] = "";
+    int r = book_put_source(a->p->book, &p->row, change);
+
+    if (r < 0 || p->item.kind == CONTENT_CLUSTER)
+        return r;
+    r = book_put_plan(a->p->book, p->row.source_id, p->row.revision, &p->item, change, why,
+                      sizeof(why));
+    if (r == -EINVAL)
+        log_unusable(a, p, "source", why);
+    return r == -EINVAL ? 0 : r;
 }
 
 /* Before content_applied is told: after that no send may start by an older state. */
 static void
 remember(struct content_apply *a)
 {
-    bool changed, any = false;
+    unsigned change = SOURCE_SAME;
     int r = 0;
 
     for (unsigned i = 0; i < a->count && r == 0; i++) {
         struct parsed *p = &a->items[i];
 
-        if (p->item.kind == CONTENT_TEMPLATE) {
-            r = put_template(a, p);
-            continue;
-        }
-        r = book_put_source(a->p->book, p->source_id, CLASS_CAMPAIGN, p->state,
-                            p->item.campaign.template_name, &changed);
-        any |= r == 0 && changed;
+        r = p->item.kind == CONTENT_TEMPLATE ? put_template(a, p, &change)
+                                             : put_source(a, p, &change);
     }
     if (r < 0) {
         /* The row is right, memory is not: as after any doubt, take and load again. */
@@ -250,8 +337,7 @@ remember(struct content_apply *a)
                   a->p->config.name, strerror(-r));
         db_drop(partition_tick_lane(a->p));
     }
-    if (any)
-        audience_reread_all(a->p->audience);
+    audience_changed(a->p->audience, change);
 }
 
 static void
@@ -318,7 +404,7 @@ on_audience(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         a->after = MAX_OF(a->after, id);
         if (!d)
             continue; /* an import made it: its announcement is on the way */
-        d->audience_open = true;
+        d->audience_open = d->triggers_open = true;
         audience_look(a->p->audience, d);
     }
     if (db_rows(reply, 1) < AUDIENCE_DEVICES)
@@ -390,13 +476,13 @@ apply_pause(struct content_apply *a, int32_t source_id)
 
     if (!s || s->state != SOURCE_ACTIVE || a->pause_count == PAUSES_MAX)
         return; /* done already, or the next refusal asks again */
-    s->state = SOURCE_PAUSED;
+    book_pause(a->p->book, s);
     a->pauses[a->pause_count++] = source_id;
     log_event(LOG_LEVEL_ERROR, "source.paused",
               "partition=%s source=%" PRId32
               " why=\"the provider refuses its template or parameters\"",
               a->p->config.name, source_id);
-    audience_reread_all(a->p->audience);
+    audience_changed(a->p->audience, SOURCE_FEWER);
     partition_wake(a->p);
 }
 

@@ -9,15 +9,14 @@
 #include "shared/secret.h"
 
 #define BREAKER_AGAIN USEC_PER_SEC /* a probe is out: look again so often */
+#define REFUSED_WAIT  USEC_PER_SEC
 
 /* ---- choosing ---- */
 
 static bool
 is_skipped(void *arg, const struct entry *e)
 {
-    const struct source *s = book_source(arg, e->source_id);
-
-    return !s || s->state != SOURCE_ACTIVE || !s->template_->known;
+    return book_skips(arg, e);
 }
 
 /*
@@ -84,7 +83,8 @@ ask_for(struct sender *s, struct device *d, enum device_class class, const struc
         breaker_claimed(slot->breakers[i], now);
     device_take(d, class, &slot->entry);
     d->state = DEVICE_CLAIMING;
-    s->parts[PART_CLAIM].slots[s->parts[PART_CLAIM].count++] = slot;
+    struct slot_list *list = &s->parts[class == CLASS_DIRECT ? PART_CLAIM_DIRECT : PART_CLAIM];
+    list->slots[list->count++] = slot;
 }
 
 /* Free wire slots that no claimed row of ours waits for. */
@@ -97,6 +97,12 @@ room(const struct sender *s)
     return MIN_OF(MIN_OF(left, sender_slots_free(s)), CLAIM_BATCH_MAX);
 }
 
+static unsigned
+asked(const struct sender *s)
+{
+    return s->parts[PART_CLAIM].count + s->parts[PART_CLAIM_DIRECT].count;
+}
+
 void
 claim_choose(struct sender *s, usec_t now)
 {
@@ -105,7 +111,7 @@ claim_choose(struct sender *s, usec_t now)
     unsigned count = room(s);
     struct device *d;
 
-    while (s->parts[PART_CLAIM].count < count && (d = schedule_pop(p->devices, limit)) != NULL) {
+    while (asked(s) < count && (d = schedule_pop(p->devices, limit)) != NULL) {
         enum device_class class;
         usec_t at;
 
@@ -119,9 +125,9 @@ claim_choose(struct sender *s, usec_t now)
 }
 
 static void
-make_tokens(struct sender *s)
+make_tokens(struct sender *s, enum tick_part part)
 {
-    struct slot_list *list = &s->parts[PART_CLAIM];
+    struct slot_list *list = &s->parts[part];
     int64_t now = partition_db_now(s->p, s->tick_sent);
 
     secret_random(s->random, list->count * sizeof(s->random[0]));
@@ -160,10 +166,10 @@ encode_asked(struct sender *s, enum tick_part part)
 }
 
 void
-claim_encode(struct sender *s)
+claim_encode(struct sender *s, enum tick_part part)
 {
-    make_tokens(s);
-    encode_asked(s, PART_CLAIM);
+    make_tokens(s, part);
+    encode_asked(s, part);
 }
 
 void
@@ -221,32 +227,28 @@ compose_parameters(struct slot *slot, const struct template_entry *t,
     return COMPOSE_OK;
 }
 
+/* Which of the variants a lead gets is its own: the same at each step and on each node. */
 static enum compose_verdict
-compose_content(struct slot *slot, const struct lead_fields *lead)
+compose_content(struct slot *slot, const struct template_entry *t, const struct lead_fields *lead)
 {
-    const struct template_entry *t = slot->source->template_;
-    enum compose_verdict v;
-
     slot->out.is_template = !t->content.is_text;
-    if (t->content.is_text)
-        v = compose_part(slot, t->text, lead, &slot->out.text);
-    else
-        v = compose_parameters(slot, t, lead);
-    slot->text_hash = compose_hash((struct slice){slot->room, slot->room_used});
-    return v;
+    if (!t->content.is_text)
+        return compose_parameters(slot, t, lead);
+    return compose_part(slot, t->texts[compose_variant(lead->phone, t->text_count)], lead,
+                        &slot->out.text);
 }
 
 /* Everything that the request borrows is copied: device and template may change meanwhile. */
 static bool
-address_it(struct slot *slot)
+address_it(struct slot *slot, const struct content_template *t)
 {
     const struct partition *p = slot->sender->p;
     const struct device *d = slot->device;
-    const struct content_template *t = &slot->source->template_->content;
     const char *url = *d->base_url ? d->base_url : p->config.base_url;
     struct token token = {.epoch = slot->epoch, .device_id = d->device_id, .id = slot->token};
 
     snprintf(token.partition, sizeof(token.partition), "%s", p->config.name);
+    slot->text_hash = compose_hash((struct slice){slot->room, slot->room_used});
     slot->out.gateway = d->gateway;
     slot->out.version = (struct slice){p->config.version, strlen(p->config.version)};
     slot->out.token = (struct slice){slot->token_text, token_write(slot->token_text, &token)};
@@ -258,33 +260,45 @@ address_it(struct slot *slot)
 }
 
 static enum compose_verdict
-compose_slot(struct slot *slot, const struct lead_fields *lead)
+compose_slot(struct slot *slot, const struct template_entry *t, const struct lead_fields *lead)
 {
     enum compose_verdict v;
 
     slot->out = (struct outgoing){.phone = lead->phone};
     slot->room_used = 0;
-    v = compose_content(slot, lead);
-    if (v == COMPOSE_OK && !address_it(slot))
+    v = compose_content(slot, t, lead);
+    if (v == COMPOSE_OK && !address_it(slot, &t->content))
         return COMPOSE_TOO_LONG;
     return v;
 }
 
+/* A direct message's text stands as it was given. */
+static enum compose_verdict
+copy_text(struct slot *slot, uint64_t phone, struct slice text)
+{
+    static const struct content_template none;
+
+    slot->out = (struct outgoing){.phone = phone};
+    slot->room_used = 0;
+    return keep(slot, text.data, text.bytes, &slot->out.text) && address_it(slot, &none)
+               ? COMPOSE_OK
+               : COMPOSE_TOO_LONG;
+}
+
+/* Claimed, but it is not to be sent: its fact says what becomes of it. */
 static void
-make_ready(struct slot *slot, const struct lead_fields *lead, usec_t now)
+claimed_for_nothing(struct slot *slot, void (*settle)(struct slot *slot, usec_t now), usec_t now)
+{
+    slot_unclaim(slot);
+    settle(slot, now);
+    slot_release_device(slot);
+}
+
+static void
+make_ready(struct slot *slot, enum compose_verdict v, usec_t now)
 {
     struct sender *s = slot->sender;
-    struct device *d = slot->device;
-    enum compose_verdict v;
 
-    s->p->meter.claimed++;
-    if (!partition_may_claim(s->p)) { /* stopping: it was claimed for nothing */
-        slot_unclaim(slot);
-        settle_not_sent(slot, now);
-        slot_release_device(slot);
-        return;
-    }
-    v = compose_slot(slot, lead);
     if (v != COMPOSE_OK) {
         slot_unclaim(slot);
         settle_skipped(slot, v == COMPOSE_TOO_LONG ? REASON_TEXT_TOO_LONG : REASON_MISSING_VARIABLE,
@@ -293,9 +307,34 @@ make_ready(struct slot *slot, const struct lead_fields *lead, usec_t now)
         return;
     }
     slot->state = SLOT_READY;
-    d->state = DEVICE_READY;
+    slot->device->state = DEVICE_READY;
     s->ready++;
     heap_put(&s->starting, &slot->start, MAX_OF(now, slot->ready));
+}
+
+/* `lead` is who it goes to; text: what, if it stands in the row. */
+static void
+claimed(struct slot *slot, const struct lead_fields *lead, struct slice text, usec_t now)
+{
+    struct partition *p = slot->sender->p;
+    const struct source_step *step;
+
+    p->meter.claimed++;
+    if (!partition_may_claim(p)) { /* stopping */
+        claimed_for_nothing(slot, settle_not_sent, now);
+        return;
+    }
+    if (slot->class == CLASS_DIRECT) {
+        make_ready(slot, copy_text(slot, lead->phone, text), now);
+        return;
+    }
+    step = source_step(slot->source, slot->entry.revision, slot->entry.step);
+    if (!step)
+        claimed_for_nothing(slot, settle_through, now);
+    else if (step->ttl > 0 && slot->entry.due + (int64_t) step->ttl < partition_db_now(p, now))
+        claimed_for_nothing(slot, settle_expired, now);
+    else
+        make_ready(slot, compose_slot(slot, step->template_, lead), now);
 }
 
 static void
@@ -313,23 +352,37 @@ not_claimed(struct slot *slot)
     TAILQ_INSERT_TAIL(&s->refused, slot, link);
 }
 
-void
-claim_answered(struct sender *s, const struct db_reply *reply)
+/* One row: of a lead n, phone, name, attributes, due; of a direct message n, phone, text, due. The
+ * due time in memory may be later: the row was held. */
+static void
+read_claimed(struct sender *s, enum tick_part part, const struct db_reply *reply, unsigned row,
+             usec_t now)
 {
-    unsigned call = (unsigned) s->calls[PART_CLAIM];
-    struct slot_list *list = &s->parts[PART_CLAIM];
+    unsigned call = (unsigned) s->calls[part];
+    bool direct = part == PART_CLAIM_DIRECT;
+    int64_t n = db_get_int(reply, call, row, 0);
+    struct slice text = db_get_text(reply, call, row, 2);
+    struct lead_fields lead = {.phone = (uint64_t) db_get_int(reply, call, row, 1)};
+    struct slot *slot = &s->slots[n];
+
+    assert(n >= 0 && n < s->count && slot->state == SLOT_ASKED && !slot->confirmed);
+    if (!direct) {
+        lead.name = text;
+        lead.attributes = db_get_text(reply, call, row, 3);
+    }
+    slot->entry.due = db_get_time(reply, call, row, direct ? 3 : 4);
+    slot->confirmed = true;
+    claimed(slot, &lead, text, now);
+}
+
+void
+claim_answered(struct sender *s, enum tick_part part, const struct db_reply *reply)
+{
+    struct slot_list *list = &s->parts[part];
     usec_t now = clock_boot();
 
-    for (unsigned row = 0; row < db_rows(reply, call); row++) {
-        int64_t n = db_get_int(reply, call, row, 0);
-        const struct lead_fields lead = {.phone = (uint64_t) db_get_int(reply, call, row, 1),
-                                         .name = db_get_text(reply, call, row, 2),
-                                         .attributes = db_get_text(reply, call, row, 3)};
-
-        assert(n >= 0 && n < s->count && s->slots[n].state == SLOT_ASKED && !s->slots[n].confirmed);
-        s->slots[n].confirmed = true;
-        make_ready(&s->slots[n], &lead, now);
-    }
+    for (unsigned row = 0; row < db_rows(reply, (unsigned) s->calls[part]); row++)
+        read_claimed(s, part, reply, row, now);
     for (unsigned i = 0; i < list->count; i++)
         if (!list->slots[i]->confirmed)
             not_claimed(list->slots[i]);
@@ -338,21 +391,33 @@ claim_answered(struct sender *s, const struct db_reply *reply)
 void
 claim_undone(struct sender *s)
 {
-    struct slot_list *claims = &s->parts[PART_CLAIM], *refused = &s->parts[PART_REFUSE];
+    struct slot_list *refused = &s->parts[PART_REFUSE];
 
-    for (unsigned i = 0; i < claims->count; i++) {
-        struct slot *slot = claims->slots[i];
+    for (enum tick_part part = PART_CLAIM; part <= PART_CLAIM_DIRECT; part++)
+        for (unsigned i = 0; i < s->parts[part].count; i++) {
+            struct slot *slot = s->parts[part].slots[i];
 
-        slot_unclaim(slot);
-        slot_release_device(slot);
-        slot_rejoin(slot, &slot->entry);
-        slot_give(slot);
-    }
+            slot_unclaim(slot);
+            slot_release_device(slot);
+            slot_rejoin(slot, &slot->entry);
+            slot_give(slot);
+        }
     for (unsigned i = refused->count; i-- > 0;)
         TAILQ_INSERT_HEAD(&s->refused, refused->slots[i], link);
 }
 
 /* ---- refusals ---- */
+
+/* The database does not let it be sent now, memory would: the two see a pause end some milliseconds
+ * apart. */
+static void
+ask_later(struct slot *slot)
+{
+    int64_t now = partition_db_now(slot->sender->p, clock_boot());
+
+    slot->entry.due = MAX_OF(slot->entry.due, now + (int64_t) REFUSED_WAIT);
+    slot_rejoin(slot, &slot->entry);
+}
 
 static void
 on_verdict(struct slot *slot, int64_t verdict)
@@ -365,10 +430,7 @@ on_verdict(struct slot *slot, int64_t verdict)
     case REASON_SOURCE_CANCELLED:
     case REASON_OVER_TTL:
         p->meter.ended++;
-        if (d->live > 0) {
-            d->live--;
-            p->live--;
-        }
+        audience_live(p, d, -1);
         break;
     case REASON_STALE:
         p->meter.stale++;
@@ -377,12 +439,8 @@ on_verdict(struct slot *slot, int64_t verdict)
         audience_reread(p->audience, d);
         break;
     case REASON_NOT_HERE: audience_reread(p->audience, d); break;
-    case REASON_SOURCE_PAUSED:
-        slot->source->state = SOURCE_PAUSED;
-        slot_rejoin(slot, &slot->entry);
-        break;
     case REASON_EPOCH: break; /* the same transaction's STORE_EPOCH is judged */
-    default: slot_rejoin(slot, &slot->entry); break;
+    default: ask_later(slot); break;
     }
     slot_give(slot);
 }

@@ -46,11 +46,11 @@ struct device {
     struct heap_item turn; /* schedule: when it should be looked at next (BOOTTIME) */
     int32_t device_id;
     enum device_state state;
-    uint8_t residence, health; /* health: 0 may send */
-    bool filling, fill_again;  /* a fill is on its way; it was overtaken */
-    uint8_t transactions;      /* on their way that touch its rows: no fill may start now */
-    bool low;                  /* waits for enrol or fill */
-    bool audience_open;        /* leads wait behind a cursor */
+    uint8_t residence, health;         /* health: 0 may send */
+    bool filling, fill_again;          /* a fill is on its way; it was overtaken */
+    uint8_t transactions;              /* on their way that touch its rows: no fill may start now */
+    bool fill_queued, enrol_queued;    /* waits for it */
+    bool audience_open, triggers_open; /* leads wait behind a cursor; or with a trigger */
     uint32_t min_delay_ms, max_delay_ms;
     usec_t gap_ends;   /* BOOTTIME: earliest start of the next send */
     usec_t held_until; /* device throttle or stop; 0 = none */

@@ -272,6 +272,7 @@ FIGURE(fenced, m->fenced)
 FIGURE(ticks, m->ticks)
 FIGURE(tick_failed, m->tick_failed)
 FIGURE(poison, m->poison)
+FIGURE(locks_long, m->locks_long)
 
 static const struct figure figures[] = {
     {"partition_open", "gauge", "1 when the partition is driven and sends.", figure_open},
@@ -293,6 +294,8 @@ static const struct figure figures[] = {
     {"fenced_total", "counter", "Transactions refused because of a higher epoch.", figure_fenced},
     {"ticks_total", "counter", "Tick transactions.", figure_ticks},
     {"ticks_failed_total", "counter", "Tick transactions that did not commit.", figure_tick_failed},
+    {"locks_long_total", "counter", "Transactions that may have held the lock over 500 ms.",
+     figure_locks_long},
     {"poison_rows_total", "counter", "Rows that the database refused one by one.", figure_poison},
 };
 
@@ -346,6 +349,10 @@ write_lateness(FILE *out, const struct health_config *c)
     for (unsigned n = 0; n < c->partition_count; n++)
         write_quantiles(out, "tick_seconds", partition_name(c->partitions[n]),
                         &partition_meter(c->partitions[n])->tick_time);
+    metric(out, "enrol_seconds", "summary", "Enrolment transaction, from submit to commit.");
+    for (unsigned n = 0; n < c->partition_count; n++)
+        write_quantiles(out, "enrol_seconds", partition_name(c->partitions[n]),
+                        &partition_meter(c->partitions[n])->enrol_time);
 }
 
 static void

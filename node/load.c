@@ -25,6 +25,7 @@ enum load_phase {
     LOAD_LEFT_OVER,
     LOAD_TEMPLATES,
     LOAD_SOURCES,
+    LOAD_REVISIONS,
     LOAD_OPTOUTS,
     LOAD_COUNT
 };
@@ -35,6 +36,7 @@ struct load {
     uint64_t asked_epoch; /* of the page asked for: an answer to an older load is not wanted */
     enum load_phase phase;
     int64_t after; /* key of the last row */
+    int16_t after_revision;
     char after_name[CONTENT_NAME_MAX + 1];
     bool asked;
     struct db_args args;
@@ -188,7 +190,7 @@ rest_after_take(struct partition *p, struct device *d)
 static void
 run_low(struct partition *p, struct device *d)
 {
-    d->audience_open = true;
+    d->audience_open = d->triggers_open = true;
     schedule_put(p->devices, d, d->gap_ends);
     audience_look(p->audience, d);
 }
@@ -236,7 +238,8 @@ take_left_over(struct load *l, const struct db_reply *r)
                                        .step = (int16_t) db_get_int(r, 0, row, 3),
                                        .attempt = (int16_t) db_get_int(r, 0, row, 4),
                                        .token = db_get_uuid(r, 0, row, 5),
-                                       .epoch = (uint64_t) db_get_int(r, 0, row, 6)};
+                                       .epoch = (uint64_t) db_get_int(r, 0, row, 6),
+                                       .revision = (int16_t) db_get_int(r, 0, row, 7)};
         struct device *d = schedule_find(p->devices, left.device_id);
 
         if (d)
@@ -267,11 +270,12 @@ take_templates(struct load *l, const struct db_reply *r)
     for (unsigned row = 0; row < db_rows(r, 0); row++) {
         struct slice name = db_get_text(r, 0, row, 0);
         struct content_item item;
+        unsigned change = SOURCE_SAME;
         char why[200] = "";
         int err = content_item_read(&item, db_get_text(r, 0, row, 1), why, sizeof(why));
 
         if (err == 0)
-            err = book_put_template(p->book, &item.template_, why, sizeof(why));
+            err = book_put_template(p->book, &item.template_, &change, why, sizeof(why));
         if (err == -ENOMEM)
             return err;
         if (err < 0)
@@ -284,36 +288,85 @@ take_templates(struct load *l, const struct db_reply *r)
 static enum device_class
 class_of(int64_t kind)
 {
-    return kind == 0 ? CLASS_DIRECT : kind == 1 ? CLASS_CAMPAIGN : CLASS_SEQUENCE;
+    static const enum device_class classes[] = {CLASS_DIRECT, CLASS_CAMPAIGN, CLASS_SEQUENCE};
+
+    return kind >= 0 && kind < (int64_t) ARRAY_SIZE(classes) ? classes[kind] : CLASS_COUNT;
+}
+
+/* What rows of a revision go through. Direct messages and the cluster's own scope have none. */
+static int
+take_plan(struct partition *p, int32_t source_id, int16_t revision, struct slice json,
+          struct slice name)
+{
+    struct content_item item;
+    char why[200] = "";
+    unsigned change = SOURCE_SAME;
+    int err = content_item_read(&item, json, why, sizeof(why));
+
+    if (err == 0)
+        err = book_put_plan(p->book, source_id, revision, &item, &change, why, sizeof(why));
+    if (err == -EINVAL)
+        not_usable(p, "source", name, why);
+    return err == -EINVAL ? 0 : err;
+}
+
+static int
+take_source(struct partition *p, const struct db_reply *r, unsigned row)
+{
+    struct slice text = db_get_text(r, 0, row, 6);
+    char *name = copy(text);
+    struct source_row source = {.source_id = (int32_t) db_get_int(r, 0, row, 0),
+                                .name = name,
+                                .class = class_of(db_get_int(r, 0, row, 1)),
+                                .state = (enum source_state) db_get_int(r, 0, row, 2),
+                                .revision = (int16_t) db_get_int(r, 0, row, 7),
+                                .all_revision = (int16_t) db_get_int(r, 0, row, 8),
+                                .until = db_get_time(r, 0, row, 9)};
+    unsigned change = SOURCE_SAME;
+    int err = name ? book_put_source(p->book, &source, &change) : -ENOMEM;
+
+    free(name);
+    if (err < 0)
+        return err;
+    /* A sweep that ended is not begun again at each start. */
+    book_source(p->book, source.source_id)->sweep =
+        source.state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4);
+    if (source.class != CLASS_CAMPAIGN && source.class != CLASS_SEQUENCE)
+        return 0;
+    return take_plan(p, source.source_id, source.revision, db_get_text(r, 0, row, 3), text);
 }
 
 static int
 take_sources(struct load *l, const struct db_reply *r)
 {
-    struct partition *p = l->p;
+    for (unsigned row = 0; row < db_rows(r, 0); row++) {
+        int err = take_source(l->p, r, row);
 
+        if (err < 0)
+            return err;
+        l->p->doubts += (uint64_t) db_get_int(r, 0, row, 5);
+        l->after = db_get_int(r, 0, row, 0);
+    }
+    return 0;
+}
+
+/* Older revisions of sequences, which rows may follow still. */
+static int
+take_revisions(struct load *l, const struct db_reply *r)
+{
     for (unsigned row = 0; row < db_rows(r, 0); row++) {
         int32_t id = (int32_t) db_get_int(r, 0, row, 0);
-        enum source_state state = (enum source_state) db_get_int(r, 0, row, 2);
-        struct content_item item;
-        char why[200] = "";
-        bool changed;
-        int err = content_item_read(&item, db_get_text(r, 0, row, 3), why, sizeof(why));
+        int16_t revision = (int16_t) db_get_int(r, 0, row, 1);
+        const struct source *s = book_source(l->p->book, id);
+        int err = 0;
 
-        if (err == 0) {
-            err = book_put_source(p->book, id, class_of(db_get_int(r, 0, row, 1)), state,
-                                  item.campaign.template_name, &changed);
-            content_item_free(&item);
-        }
-        if (err == -ENOMEM)
-            return err;
+        if (s) /* else it came after the sources were read: its page of content brings it */
+            err = take_plan(l->p, id, revision, db_get_text(r, 0, row, 2),
+                            (struct slice){s->name, strlen(s->name)});
         if (err < 0)
-            not_usable(p, "source", db_get_text(r, 0, row, 6), why);
-        else /* a sweep that ended is not begun again at each start */
-            book_source(p->book, id)->sweep =
-                state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4);
-        p->doubts += (uint64_t) db_get_int(r, 0, row, 5);
+            return err;
         l->after = id;
+        l->after_revision = revision;
     }
     return 0;
 }
@@ -350,6 +403,14 @@ put_key(struct load *l, unsigned limit)
 }
 
 static void
+put_revision_key(struct load *l, unsigned limit)
+{
+    db_put_int4(&l->args, (int32_t) l->after);
+    db_put_int2(&l->args, l->after_revision);
+    db_put_int4(&l->args, (int32_t) limit);
+}
+
+static void
 put_left_over(struct load *l, unsigned limit)
 {
     struct sender *s = l->p->sender;
@@ -369,6 +430,7 @@ static const struct phase {
     [LOAD_LEFT_OVER] = {STORE_LEFT_OVER, LEFT_OVER_PAGE, put_left_over, take_left_over},
     [LOAD_TEMPLATES] = {STORE_LOAD_TEMPLATES, LOAD_PAGE, put_key, take_templates},
     [LOAD_SOURCES] = {STORE_LOAD_SOURCES, LOAD_PAGE, put_key, take_sources},
+    [LOAD_REVISIONS] = {STORE_LOAD_REVISIONS, LOAD_PAGE, put_revision_key, take_revisions},
     [LOAD_OPTOUTS] = {STORE_LOAD_OPTOUTS, LOAD_PAGE, put_key, take_optouts},
 };
 
@@ -383,6 +445,7 @@ next_phase(struct load *l)
 {
     l->phase++;
     l->after = l->phase == LOAD_SOURCES ? INT32_MIN : 0;
+    l->after_revision = 0;
     l->after_name[0] = '\0';
     if (l->phase == LOAD_SOURCES)
         l->p->doubts = 0; /* its rows tell all, also the left-over claims that we just settled */

@@ -6,6 +6,7 @@
 #include "shared/base.h"
 
 #define SLOTS        ((unsigned) ARRAY_SIZE(((struct meter *) 0)->slots))
+#define LOCK_LONG    (500 * USEC_PER_MSEC)
 #define SLOT_SECONDS (SLOTS - 1) /* the slot that is being filled does not count yet */
 
 void
@@ -14,6 +15,7 @@ meter_init(struct meter *m, usec_t now)
     memset(m, 0, sizeof *m);
     histogram_reset(&m->lateness);
     histogram_reset(&m->tick_time);
+    histogram_reset(&m->enrol_time);
     m->slot_at = now;
 }
 
@@ -36,6 +38,12 @@ meter_sent(struct meter *m, usec_t now, usec_t lateness)
     m->sent++;
     m->slots[m->slot]++;
     histogram_add(&m->lateness, lateness);
+}
+
+void
+meter_lock(struct meter *m, usec_t held)
+{
+    m->locks_long += held > LOCK_LONG;
 }
 
 uint32_t

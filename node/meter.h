@@ -13,10 +13,14 @@ struct meter {
     uint64_t stale, fenced, ticks, tick_failed, poison;
     struct histogram lateness;  /* first byte - ready */
     struct histogram tick_time; /* submit to commit */
+    struct histogram enrol_time;
+    uint64_t locks_long; /* transactions that may have held the lock over 500 ms */
     uint32_t slots[11];
     usec_t slot_at; /* start of the current slot */
     unsigned slot;
 };
 void meter_init(struct meter *m, usec_t now);
 void meter_sent(struct meter *m, usec_t now, usec_t lateness);
+/* A transaction under the partition's lock took `held` from submit to commit. */
+void meter_lock(struct meter *m, usec_t held);
 uint32_t meter_rate_milli(struct meter *m, usec_t now); /* messages per 1,000 s */

@@ -22,8 +22,9 @@
 #define UNSENDABLE_WAIT (300 * USEC_PER_SEC)
 
 static const enum store_statement part_statements[PART_COUNT] = {
-    [PART_ADVANCE] = STORE_ADVANCE, [PART_FINISH] = STORE_FINISH, [PART_EVIDENCE] = STORE_EVIDENCE,
-    [PART_REFUSE] = STORE_REFUSE,   [PART_CLAIM] = STORE_CLAIM,
+    [PART_ADVANCE] = STORE_ADVANCE,   [PART_FINISH] = STORE_FINISH,
+    [PART_EVIDENCE] = STORE_EVIDENCE, [PART_REFUSE] = STORE_REFUSE,
+    [PART_CLAIM] = STORE_CLAIM,       [PART_CLAIM_DIRECT] = STORE_CLAIM_DIRECT,
 };
 
 /* ---- slots ---- */
@@ -89,8 +90,10 @@ slot_rejoin(struct slot *slot, const struct entry *entry)
 
     if (!d)
         return;
-    /* Beyond the horizon or without memory: then the next fill finds it. */
-    device_join(d, slot->class, entry);
+    /* Beyond the horizon or without memory: then the next fill finds it. Nor does a list take what
+     * may not be sent: a change of its source reads it again. */
+    if (!book_skips(slot->sender->p->book, entry))
+        device_join(d, slot->class, entry);
     if (d->state == DEVICE_IDLE)
         schedule_put(slot->sender->p->devices, d, d->gap_ends);
 }
@@ -103,7 +106,7 @@ slot_may_start(const struct slot *slot, usec_t now)
     const struct partition *p = slot->sender->p;
 
     return partition_may_claim(p) && p->epoch == slot->epoch && now < slot->send_by &&
-           slot->source->state == SOURCE_ACTIVE &&
+           slot->source->state == SOURCE_ACTIVE && !book_cluster_paused(p->book, &(int64_t){0}) &&
            !book_opted_out(p->book, slot->breakers[BREAKER_ACCOUNT], slot->out.phone);
 }
 
@@ -282,8 +285,9 @@ on_committed(struct sender *s, const struct db_reply *reply)
             settle_answered(s, part, reply);
     if (s->calls[PART_REFUSE] >= 0)
         refuse_answered(s, reply);
-    if (s->calls[PART_CLAIM] >= 0)
-        claim_answered(s, reply);
+    for (enum tick_part part = PART_CLAIM; part <= PART_CLAIM_DIRECT; part++)
+        if (s->calls[part] >= 0)
+            claim_answered(s, part, reply);
     s->fact_limit = MIN_OF(s->fact_limit * 2, CLAIM_BATCH_MAX);
     s->no_day_count = 0;
 }
@@ -329,18 +333,18 @@ on_not_committed(struct sender *s, enum db_outcome outcome, const struct db_repl
 static void
 on_lost(struct sender *s)
 {
-    struct slot_list *claims = &s->parts[PART_CLAIM];
     usec_t now = clock_boot();
 
     s->p->meter.tick_failed++;
-    for (unsigned i = 0; i < claims->count; i++) {
-        struct slot *slot = claims->slots[i];
+    for (enum tick_part part = PART_CLAIM; part <= PART_CLAIM_DIRECT; part++)
+        for (unsigned i = 0; i < s->parts[part].count; i++) {
+            struct slot *slot = s->parts[part].slots[i];
 
-        slot->retold = true;
-        slot_unclaim(slot);
-        settle_not_sent(slot, now);
-        slot_release_device(slot);
-    }
+            slot->retold = true;
+            slot_unclaim(slot);
+            settle_not_sent(slot, now);
+            slot_release_device(slot);
+        }
     for (unsigned i = 0; i < s->parts[PART_REFUSE].count; i++)
         slot_give(s->parts[PART_REFUSE].slots[i]);
     settle_again(s, true);
@@ -357,6 +361,7 @@ on_tick(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     if (outcome == DB_DONE) {
         p->meter.ticks++;
         histogram_add(&p->meter.tick_time, clock_boot() - s->tick_sent);
+        meter_lock(&p->meter, clock_boot() - s->tick_sent);
         on_committed(s, reply);
     } else if (outcome == DB_LOST)
         on_lost(s);
@@ -380,8 +385,8 @@ encode_all(struct sender *s, struct db_call *calls)
         if (s->parts[part].count == 0)
             continue;
         db_args_reset(&s->args[part]);
-        if (part == PART_CLAIM)
-            claim_encode(s);
+        if (part >= PART_CLAIM)
+            claim_encode(s, part);
         else if (part == PART_REFUSE)
             refuse_encode(s);
         else
@@ -399,11 +404,11 @@ submit(struct sender *s)
 {
     struct db_call calls[2 + PART_COUNT];
     usec_t now = clock_boot();
-    struct slot_list *claims = &s->parts[PART_CLAIM];
 
     s->tick_sent = now;
-    for (unsigned i = 0; i < claims->count; i++)
-        claims->slots[i]->send_by = now + s->p->config.timing.send_window;
+    for (enum tick_part part = PART_CLAIM; part <= PART_CLAIM_DIRECT; part++)
+        for (unsigned i = 0; i < s->parts[part].count; i++)
+            s->parts[part].slots[i]->send_by = now + s->p->config.timing.send_window;
     unsigned count = encode_all(s, calls);
     carry_all(s);
     s->ticking = true;
@@ -546,16 +551,11 @@ sender_left_over(struct sender *s, const struct left_over *row)
                                  .lead_no = row->lead_no,
                                  .step = row->step,
                                  .attempt = row->attempt,
+                                 .revision = row->revision,
                                  .due = now};
     slot->token = row->token;
     slot->epoch = row->epoch;
-    slot->fact = (struct fact){.goal = GOAL_UNKNOWN,
-                               .to_step = row->step,
-                               .to_attempt = row->attempt,
-                               .state = MESSAGE_UNKNOWN,
-                               .reason = REASON_TAKEN_OVER,
-                               .due = now,
-                               .at = now};
+    follow_unknown(slot, REASON_TAKEN_OVER, clock_boot());
     s->p->meter.unknown++;
     slot_to_fact(slot);
     partition_wake(s->p);

@@ -26,7 +26,7 @@ unsigned sender_slots_free(const struct sender *s);
 /* A claim of an older epoch becomes unknown, by the same way as every fact. A slot must be free. */
 struct left_over {
     int32_t device_id, source_id, lead_no;
-    int16_t step, attempt;
+    int16_t step, attempt, revision;
     struct uuid token;
     uint64_t epoch;
 };

@@ -16,9 +16,13 @@ enum slot_state { SLOT_FREE, SLOT_ASKED, SLOT_READY, SLOT_WIRE, SLOT_FACT, SLOT_
 enum goal { GOAL_WAITING = 0, GOAL_UNKNOWN = 2, GOAL_ENDED = 3 }; /* of a row, as in the table */
 
 struct fact {
-    int16_t goal, to_step, to_attempt;
+    int16_t goal, to_step, to_attempt, to_revision;
     int16_t state, reason; /* of the message row; state 0 = none is written */
+    int16_t ends_as;       /* GOAL_ENDED: how the enrollment counts; through a sequence = sent */
     int64_t due, at;
+    int32_t next_source; /* GOAL_ENDED: it goes on there; 0 = nowhere */
+    int16_t next_step, next_revision;
+    int64_t next_due;
 };
 
 struct slot {
@@ -67,15 +71,26 @@ struct columns {
         lead_no[CLAIM_BATCH_MAX];
     struct uuid token[CLAIM_BATCH_MAX];
     int16_t goal[CLAIM_BATCH_MAX], to_step[CLAIM_BATCH_MAX], to_attempt[CLAIM_BATCH_MAX],
-        state[CLAIM_BATCH_MAX], reason[CLAIM_BATCH_MAX], step[CLAIM_BATCH_MAX],
-        attempt[CLAIM_BATCH_MAX];
+        to_revision[CLAIM_BATCH_MAX], state[CLAIM_BATCH_MAX], reason[CLAIM_BATCH_MAX],
+        step[CLAIM_BATCH_MAX], attempt[CLAIM_BATCH_MAX], ends_as[CLAIM_BATCH_MAX],
+        next_step[CLAIM_BATCH_MAX], next_revision[CLAIM_BATCH_MAX];
+    int32_t next_source[CLAIM_BATCH_MAX];
+    int64_t next_due[CLAIM_BATCH_MAX];
     int64_t due[CLAIM_BATCH_MAX], at[CLAIM_BATCH_MAX], claimed_at[CLAIM_BATCH_MAX],
         text_hash[CLAIM_BATCH_MAX], epoch[CLAIM_BATCH_MAX];
     struct slice provider_id[CLAIM_BATCH_MAX];
 };
 
 /* The parts of a tick's transaction; index of lists, args and of the reply's calls. */
-enum tick_part { PART_ADVANCE, PART_FINISH, PART_EVIDENCE, PART_REFUSE, PART_CLAIM, PART_COUNT };
+enum tick_part {
+    PART_ADVANCE,
+    PART_FINISH,
+    PART_EVIDENCE,
+    PART_REFUSE,
+    PART_CLAIM,
+    PART_CLAIM_DIRECT, /* only when one is asked for */
+    PART_COUNT
+};
 
 struct sender {
     struct partition *p;
@@ -115,17 +130,32 @@ slot_index(const struct slot *slot)
 /* Fills parts[PART_CLAIM] with the rows to ask for; devices that may not send get their next turn.
  */
 void claim_choose(struct sender *s, usec_t now);
-void claim_encode(struct sender *s);
-void claim_answered(struct sender *s, const struct db_reply *reply);
+void claim_encode(struct sender *s, enum tick_part part);
+void claim_answered(struct sender *s, enum tick_part part, const struct db_reply *reply);
 void claim_undone(struct sender *s); /* rolled back: as if never asked */
 void refuse_encode(struct sender *s);
 void refuse_answered(struct sender *s, const struct db_reply *reply);
+
+/* ---- follow.c: what a fact says of its row, without the database ---- */
+/* Waits for the same step again, due at `due`. state 0: it never left. */
+void follow_wait(struct slot *slot, int state, enum reason reason, usec_t at, int64_t due,
+                 unsigned attempt);
+void follow_unknown(struct slot *slot, enum reason reason, usec_t at);
+/* The step is over: the next one waits, its delay counted from `at`; or the row is through, and
+ * goes on in the next sequence. */
+void follow_step(struct slot *slot, int state, enum reason reason, usec_t at);
+/* The step failed, or was skipped (also: over its time): the sequence's rules decide. */
+void follow_failed(struct slot *slot, enum reason reason, usec_t at);
+void follow_skipped(struct slot *slot, int state, enum reason reason, usec_t at);
 
 /* ---- settle.c ---- */
 void settle_report(struct slot *slot, const struct outcome_report *report);
 /* Proven: it never reached the wire. */
 void settle_not_sent(struct slot *slot, usec_t now);
 void settle_skipped(struct slot *slot, enum reason reason, usec_t now);
+void settle_expired(struct slot *slot, usec_t now);
+/* No step is left for it: a draft lost it after the row came. */
+void settle_through(struct slot *slot, usec_t now);
 void settle_choose(struct sender *s);
 void settle_encode(struct sender *s, enum tick_part part);
 void settle_answered(struct sender *s, enum tick_part part, const struct db_reply *reply);

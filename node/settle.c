@@ -16,23 +16,11 @@
 
 /* ---- judging ---- */
 
-static void
-set_fact(struct slot *slot, enum goal goal, int state, enum reason reason, usec_t ended)
-{
-    slot->fact = (struct fact){.goal = (int16_t) goal,
-                               .to_step = slot->entry.step,
-                               .to_attempt = slot->entry.attempt,
-                               .state = (int16_t) state,
-                               .reason = (int16_t) reason,
-                               .due = slot->entry.due,
-                               .at = partition_db_now(slot->sender->p, ended)};
-}
-
 void
 settle_not_sent(struct slot *slot, usec_t now)
 {
     slot->sender->p->meter.not_sent++;
-    set_fact(slot, GOAL_WAITING, 0, REASON_NONE, now);
+    follow_wait(slot, 0, REASON_NONE, now, slot->entry.due, (unsigned) slot->entry.attempt);
     slot_to_fact(slot);
 }
 
@@ -40,7 +28,23 @@ void
 settle_skipped(struct slot *slot, enum reason reason, usec_t now)
 {
     slot->sender->p->meter.ended++;
-    set_fact(slot, GOAL_ENDED, MESSAGE_SKIPPED, reason, now);
+    follow_skipped(slot, MESSAGE_SKIPPED, reason, now);
+    slot_to_fact(slot);
+}
+
+void
+settle_expired(struct slot *slot, usec_t now)
+{
+    slot->sender->p->meter.ended++;
+    follow_skipped(slot, MESSAGE_EXPIRED, REASON_OVER_TTL, now);
+    slot_to_fact(slot);
+}
+
+void
+settle_through(struct slot *slot, usec_t now)
+{
+    slot->sender->p->meter.ended++;
+    follow_step(slot, 0, REASON_NONE, now);
     slot_to_fact(slot);
 }
 
@@ -48,11 +52,8 @@ settle_skipped(struct slot *slot, enum reason reason, usec_t now)
 static void
 wait_again(struct slot *slot, const struct outcome_report *report, usec_t wait, unsigned attempt)
 {
-    set_fact(slot, GOAL_WAITING, MESSAGE_FAILED, report->reason ? report->reason : REASON_REFUSED,
-             report->ended);
-    slot->fact.to_attempt = (int16_t) attempt;
-    slot->fact.due =
-        MAX_OF(slot->fact.due, partition_db_now(slot->sender->p, report->ended + wait));
+    follow_wait(slot, MESSAGE_FAILED, report->reason ? report->reason : REASON_REFUSED,
+                report->ended, partition_db_now(slot->sender->p, report->ended + wait), attempt);
 }
 
 static void
@@ -63,7 +64,7 @@ retry(struct slot *slot, const struct outcome_report *report)
     usec_t wait = RETRY_WAIT << slot->entry.attempt;
 
     if (attempt >= limit) {
-        set_fact(slot, GOAL_ENDED, MESSAGE_FAILED, REASON_RETRIES, report->ended);
+        follow_failed(slot, REASON_RETRIES, report->ended);
         return;
     }
     wait += rng_between(slot->sender->p->rng, 0, wait / 4);
@@ -84,10 +85,26 @@ wait_for_pair(struct slot *slot, const struct outcome_report *report)
 static void
 unreached(struct slot *slot, const struct outcome_report *report)
 {
-    set_fact(slot, GOAL_WAITING, 0, REASON_NONE, report->ended);
+    int64_t due = slot->entry.due;
+
     if (!report->guarded)
-        slot->fact.due = MAX_OF(slot->fact.due,
-                                partition_db_now(slot->sender->p, report->ended + UNREACHED_WAIT));
+        due = partition_db_now(slot->sender->p, report->ended + UNREACHED_WAIT);
+    follow_wait(slot, 0, REASON_NONE, report->ended, due, (unsigned) slot->entry.attempt);
+}
+
+/* Wrong for every lead alike: the source waits for its operator. A direct message stands alone. */
+static bool
+pause_source(struct slot *slot, const struct outcome_report *report)
+{
+    bool direct = slot->class == CLASS_DIRECT;
+
+    if (direct)
+        follow_failed(slot,
+                      report->refusal == REFUSAL_TEMPLATE ? REASON_TEMPLATE : REASON_PARAMETER,
+                      report->ended);
+    else
+        apply_pause(slot->sender->p->apply, slot->entry.source_id);
+    return !direct;
 }
 
 static void
@@ -109,7 +126,10 @@ judge_refusal(struct slot *slot, const struct outcome_report *report)
     case REFUSAL_THROTTLE_DEVICE: hold_device(slot, report, THROTTLE_WAIT); break;
     case REFUSAL_STOP_DEVICE: hold_device(slot, report, STOP_WAIT); break;
     case REFUSAL_TEMPLATE:
-    case REFUSAL_PARAMETER: apply_pause(slot->sender->p->apply, slot->entry.source_id); break;
+    case REFUSAL_PARAMETER:
+        if (!pause_source(slot, report))
+            return;
+        break;
     default: break; /* a breaker holds the scope */
     }
     wait_again(slot, report, 0, (unsigned) slot->entry.attempt);
@@ -122,16 +142,16 @@ judge(struct slot *slot, const struct outcome_report *report)
 
     switch (report->outcome) {
     case OUTCOME_SENT:
-        set_fact(slot, GOAL_ENDED, MESSAGE_SENT, REASON_NONE, report->ended);
+        follow_step(slot, MESSAGE_SENT, REASON_NONE, report->ended);
         meter_sent(m, report->ended,
                    report->first_byte > slot->ready ? report->first_byte - slot->ready : 0);
         return;
     case OUTCOME_FAILED:
-        set_fact(slot, GOAL_ENDED, MESSAGE_FAILED, report->reason, report->ended);
+        follow_failed(slot, report->reason, report->ended);
         m->failed++;
         return;
     case OUTCOME_UNKNOWN:
-        set_fact(slot, GOAL_UNKNOWN, MESSAGE_UNKNOWN, report->reason, report->ended);
+        follow_unknown(slot, report->reason, report->ended);
         m->unknown++;
         return;
     case OUTCOME_NOT_SENT: judge_refusal(slot, report); return;
@@ -244,6 +264,7 @@ gather(struct columns *c, unsigned i, const struct slot *slot)
     c->goal[i] = slot->fact.goal;
     c->to_step[i] = slot->fact.to_step;
     c->to_attempt[i] = slot->fact.to_attempt;
+    c->to_revision[i] = slot->fact.to_revision;
     c->due[i] = slot->fact.due;
     c->state[i] = slot->fact.state;
     c->reason[i] = slot->fact.reason;
@@ -256,6 +277,11 @@ gather(struct columns *c, unsigned i, const struct slot *slot)
     c->attempt[i] = slot->entry.attempt;
     c->text_hash[i] = (int64_t) slot->text_hash;
     c->epoch[i] = (int64_t) slot->epoch;
+    c->ends_as[i] = slot->fact.ends_as;
+    c->next_source[i] = slot->fact.next_source;
+    c->next_step[i] = slot->fact.next_step;
+    c->next_revision[i] = slot->fact.next_revision;
+    c->next_due[i] = slot->fact.next_due;
 }
 
 /* In the order of FACTS in store.c. */
@@ -277,6 +303,7 @@ settle_encode(struct sender *s, enum tick_part part)
     db_put_int2s(a, c->goal, n);
     db_put_int2s(a, c->to_step, n);
     db_put_int2s(a, c->to_attempt, n);
+    db_put_int2s(a, c->to_revision, n);
     db_put_times(a, c->due, n);
     db_put_int2s(a, c->state, n);
     db_put_int2s(a, c->reason, n);
@@ -287,43 +314,49 @@ settle_encode(struct sender *s, enum tick_part part)
     db_put_int2s(a, c->attempt, n);
     db_put_int8s(a, c->text_hash, n);
     db_put_int8s(a, c->epoch, n);
+    db_put_int2s(a, c->ends_as, n);
+    db_put_int4s(a, c->next_source, n);
+    db_put_int2s(a, c->next_step, n);
+    db_put_int2s(a, c->next_revision, n);
+    db_put_times(a, c->next_due, n);
 }
 
-/* The sweep of its source may have passed this device while the row was claimed. */
-static void
-sweep_again(const struct slot *slot)
-{
-    struct source *s = slot->source;
-
-    if (!s || s->state != SOURCE_CANCELLED)
-        return;
-    s->sweep = true;
-    s->sweep_after = MIN_OF(s->sweep_after, slot->device_id - 1);
-}
-
-/* The row is as the fact says: memory follows. */
+/* The row is as the fact says: memory follows. A pass over the devices (sweep, new revision) may
+ * have gone by while it was claimed. */
 static void
 confirmed(struct slot *slot)
 {
+    struct partition *p = slot->sender->p;
     struct device *d = slot->device;
     struct entry again = {.due = slot->fact.due,
                           .source_id = slot->entry.source_id,
                           .lead_no = slot->entry.lead_no,
                           .step = slot->fact.to_step,
-                          .attempt = slot->fact.to_attempt};
+                          .attempt = slot->fact.to_attempt,
+                          .revision = slot->fact.to_revision};
 
     if (slot->fact.goal == GOAL_WAITING) {
+        if (slot->source)
+            book_passed_over(p->book, slot->source, &again, slot->device_id);
         slot_rejoin(slot, &again);
-        sweep_again(slot);
-    } else if (d && d->live > 0) {
-        d->live--;
-        slot->sender->p->live--;
-    }
+    } else if (d)
+        audience_live(p, d, -1);
     if (slot->fact.goal == GOAL_UNKNOWN)
-        slot->sender->p->doubts++;
-    else if (slot->evidence && slot->sender->p->doubts > 0)
-        slot->sender->p->doubts--;
+        p->doubts++;
+    else if (slot->evidence && p->doubts > 0)
+        p->doubts--;
     slot_give(slot);
+}
+
+/* Who was through a sequence is in the next one now. */
+static void
+chained(struct sender *s, const struct db_reply *reply, unsigned call, unsigned row)
+{
+    audience_row_new(s->p, (int32_t) db_get_int(reply, call, row, 1),
+                     (int32_t) db_get_int(reply, call, row, 2),
+                     (int32_t) db_get_int(reply, call, row, 3),
+                     (int16_t) db_get_int(reply, call, row, 5),
+                     (int16_t) db_get_int(reply, call, row, 4), db_get_time(reply, call, row, 6));
 }
 
 /*
@@ -337,7 +370,9 @@ unmatched(struct slot *slot)
     struct partition *p = slot->sender->p;
     bool told = slot->fact.state == MESSAGE_SENT || slot->fact.state == MESSAGE_FAILED;
 
-    if (!slot->evidence && told && slot->fact.goal == GOAL_ENDED) {
+    bool over = slot->fact.goal == GOAL_ENDED || slot->fact.to_step != slot->entry.step;
+
+    if (!slot->evidence && told && over) {
         slot->evidence = true;
         slot_to_fact(slot);
         return;
@@ -357,6 +392,10 @@ settle_answered(struct sender *s, enum tick_part part, const struct db_reply *re
     struct slot_list *list = &s->parts[part];
 
     for (unsigned row = 0; row < db_rows(reply, call); row++) {
+        if (db_is_null(reply, call, row, 0)) {
+            chained(s, reply, call, row);
+            continue;
+        }
         int64_t n = db_get_int(reply, call, row, 0);
 
         assert(n >= 0 && n < s->count && s->slots[n].state == SLOT_FACT);

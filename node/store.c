@@ -12,22 +12,60 @@
  */
 #define EPOCH_IS_MINE " (SELECT epoch FROM owner) = $1::bigint "
 
+/* A source whose rows may be claimed: a pause with a time ends by itself. */
+#define SOURCE_OPEN " (s.state = 0 OR (s.state = 1 AND s.paused_until <= now())) "
+#define CLUSTER_OPEN                                                                               \
+    " NOT EXISTS (SELECT FROM source w WHERE w.source_id = -1 AND w.state = 1"                     \
+    " AND w.paused_until > now()) "
+/* The audience of a sequence has no end: its cursor looks for triggers for as long as it runs. */
+#define OPEN_END "2147483647"
+
 /* Facts share one parameter list, so that one function encodes them (settle.c). n comes back. */
 #define FACTS                                                                                      \
     " unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::uuid[], $6::smallint[],"              \
-    " $7::smallint[], $8::smallint[], $9::timestamptz[], $10::smallint[], $11::smallint[],"        \
-    " $12::text[], $13::timestamptz[], $14::timestamptz[], $15::smallint[], $16::smallint[],"      \
-    " $17::bigint[], $18::bigint[])"                                                               \
-    " f(n, device_id, source_id, lead_no, token, goal, to_step, to_attempt, due, state, reason,"   \
-    " provider_id, at, claimed_at, step, attempt, text_hash, epoch) "
+    " $7::smallint[], $8::smallint[], $9::smallint[], $10::timestamptz[], $11::smallint[],"        \
+    " $12::smallint[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::smallint[],"      \
+    " $17::smallint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::int[],"                 \
+    " $22::smallint[], $23::smallint[], $24::timestamptz[])"                                       \
+    " f(n, device_id, source_id, lead_no, token, goal, to_step, to_attempt, to_revision, due,"     \
+    " state, reason, provider_id, at, claimed_at, step, attempt, text_hash, epoch, ends_as,"       \
+    " next_source, next_step, next_revision, next_due) "
 #define SAME_ROW                                                                                   \
     " e.device_id = f.device_id AND e.source_id = f.source_id AND e.lead_no = f.lead_no"           \
     " AND e.token = f.token "
+#define GOES_ON                                                                                    \
+    " step = f.to_step, attempt = f.to_attempt, revision = f.to_revision, due_at = f.due "
 #define MESSAGE_OF_DONE                                                                            \
     " INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id, source_id,"  \
     " lead_no, step, attempt, state, reason, provider_id)"                                         \
     " SELECT claimed_at, at, epoch, text_hash, token, device_id, source_id, lead_no, step,"        \
     " attempt, state, reason, provider_id FROM done WHERE state <> 0 "
+/*
+ * What follows a row's end, in the same statement. Only sequences have steps above 0: their ends
+ * are kept. Who is through goes on in the next sequence, also while that is paused or a draft (the
+ * row waits there), not when it is cancelled, and not who is in it or has been through it: both are
+ * judged by what stood there before this statement.
+ */
+#define END_OF(rows)                                                                               \
+    " INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"           \
+    " SELECT device_id, source_id, lead_no, step, CASE WHEN ends_as = 1 THEN 0 ELSE reason END,"   \
+    " at FROM " rows " WHERE step > 0 ON CONFLICT DO NOTHING "
+#define CHAIN_OF(rows)                                                                             \
+    " INSERT INTO enrollment(device_id, source_id, lead_no, step, revision, due_at)"               \
+    " SELECT g.device_id, g.next_source, g.lead_no, g.next_step, g.next_revision, g.next_due"      \
+    " FROM " rows " g JOIN source s ON s.source_id = g.next_source"                                \
+    " WHERE g.next_source <> 0 AND s.state <> 2"                                                   \
+    " AND NOT EXISTS (SELECT FROM enrollment x WHERE x.device_id = g.device_id"                    \
+    " AND x.source_id = g.next_source AND x.lead_no = g.lead_no)"                                  \
+    " AND NOT EXISTS (SELECT FROM enrollment_end x WHERE x.device_id = g.device_id"                \
+    " AND x.source_id = g.next_source AND x.lead_no = g.lead_no)"                                  \
+    " ON CONFLICT DO NOTHING"                                                                      \
+    " RETURNING device_id, source_id, lead_no, step, revision, due_at "
+/* n of what was done; then the chained rows, as memory lists them. */
+#define DONE_AND_CHAINED                                                                           \
+    " SELECT n, NULL::int, NULL::int, NULL::int, NULL::smallint, NULL::smallint,"                  \
+    " NULL::timestamptz FROM done UNION ALL SELECT NULL, device_id, source_id, lead_no, step,"     \
+    " revision, due_at FROM chained"
 
 #define DEVICE_COLUMNS                                                                             \
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
@@ -110,7 +148,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * take, while the quarantine lasts.
      */
     [STORE_LEFT_OVER] = {"left_over",
-        "SELECT device_id, source_id, lead_no, step, attempt, token, epoch FROM enrollment"
+        "SELECT device_id, source_id, lead_no, step, attempt, token, epoch, revision FROM enrollment"
         " WHERE state = 1 AND epoch < $1::bigint AND token <> ALL($2::uuid[])"
         " ORDER BY device_id LIMIT $3::int"},
 
@@ -134,9 +172,15 @@ const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_LOAD_SOURCES] = {"load_sources",
         "SELECT s.source_id, s.kind, s.state, s.item, coalesce(p.audience > p.not_in_audience"
         " + p.sent + p.failed + p.unknown + p.expired + p.skipped + p.cancelled, false),"
-        " coalesce(p.unknown, 0), s.name"
+        " coalesce(p.unknown, 0), s.name, s.revision, s.all_revision, s.paused_until"
         " FROM source s LEFT JOIN progress p USING (source_id)"
         " WHERE s.source_id > $1::int ORDER BY s.source_id LIMIT $2::int"},
+    /* Plans of older revisions: rows may follow them. The newest is the source's own item. */
+    [STORE_LOAD_REVISIONS] = {"load_revisions",
+        "SELECT r.source_id, r.revision, r.item FROM source_revision r JOIN source s"
+        " USING (source_id) WHERE s.kind = 2 AND r.revision < s.revision"
+        " AND (r.source_id, r.revision) > ($1::int, $2::smallint)"
+        " ORDER BY r.source_id, r.revision LIMIT $3::int"},
     [STORE_LOAD_TEMPLATES] = {"load_templates",
         "SELECT name, item FROM template WHERE name > $1::text ORDER BY name LIMIT $2::int"},
     [STORE_LOAD_OPTOUTS] = {"load_optouts",
@@ -145,78 +189,98 @@ const struct db_statement store_statements[STORE_COUNT] = {
 
     /*
      * A fact whose row stays: goal 0 waiting, 2 unknown. state 0 = no message row (it never reached
-     * the wire). Matched by token, once, from any epoch: the second time nothing matches. Locks its
-     * rows; crash before: the claim stands and the next take makes it unknown.
+     * the wire). A step that is over moves the row to its next one: step, due time and revision in
+     * one HOT update. Matched by token, once, from any epoch: the second time nothing matches.
+     * Locks its rows and one row of progress per source. Crash before: the claim stands and the
+     * next take makes it unknown; after: the row waits for its next step.
      */
     [STORE_ADVANCE] = {"advance",
-        "WITH done AS (UPDATE enrollment e SET state = f.goal, step = f.to_step,"
-        " attempt = f.to_attempt, due_at = f.due FROM" FACTS "WHERE" SAME_ROW "AND e.state = 1"
-        " RETURNING f.*),"
-        " p AS (UPDATE progress p SET unknown = p.unknown + d.unknown"
-        " FROM (SELECT source_id, count(*) AS unknown FROM done WHERE goal = 2 GROUP BY 1) d"
-        " WHERE p.source_id = d.source_id),"
-        " m AS (" MESSAGE_OF_DONE ")"
-        " SELECT n FROM done"},
-
-    /* A fact whose row ends: row, counters and message row in one step. Else as advance. */
-    [STORE_FINISH] = {"finish",
-        "WITH done AS (DELETE FROM enrollment e USING" FACTS "WHERE" SAME_ROW "AND e.state = 1"
-        " RETURNING f.*),"
-        " p AS (UPDATE progress p SET sent = p.sent + d.sent, failed = p.failed + d.failed,"
-        " expired = p.expired + d.expired, skipped = p.skipped + d.skipped,"
-        " cancelled = p.cancelled + d.cancelled"
-        " FROM (SELECT source_id, count(*) FILTER (WHERE state = 1) AS sent,"
-        " count(*) FILTER (WHERE state = 2) AS failed,"
-        " count(*) FILTER (WHERE state = 4) AS expired,"
-        " count(*) FILTER (WHERE state = 5) AS skipped,"
-        " count(*) FILTER (WHERE state = 6) AS cancelled FROM done GROUP BY 1) d"
-        " WHERE p.source_id = d.source_id),"
+        "WITH done AS (UPDATE enrollment e SET state = f.goal," GOES_ON "FROM" FACTS "WHERE" SAME_ROW
+        "AND e.state = 1 RETURNING f.*),"
+        " p AS (UPDATE progress p SET unknown = p.unknown + d.unknown,"
+        " messages = p.messages + d.messages FROM (SELECT source_id,"
+        " count(*) FILTER (WHERE goal = 2) AS unknown, count(*) FILTER (WHERE state = 1) AS messages"
+        " FROM done WHERE goal = 2 OR state = 1 GROUP BY 1) d WHERE p.source_id = d.source_id),"
         " m AS (" MESSAGE_OF_DONE ")"
         " SELECT n FROM done"},
 
     /*
+     * A fact whose row ends: row, its end, the next sequence's row, counters and message row in one
+     * step; else as advance. One update of progress for what ended and what was chained: a row that
+     * one statement updates twice keeps the first change only. The insert of a chain may wait for
+     * another session that enrols the same lead there, and then does nothing. Crash before: nothing
+     * of it; after: all of it, so COLD is never left without WARM.
+     */
+    [STORE_FINISH] = {"finish",
+        "WITH done AS (DELETE FROM enrollment e USING" FACTS "WHERE" SAME_ROW "AND e.state = 1"
+        " RETURNING f.*), i AS (" END_OF("done") "), chained AS (" CHAIN_OF("done") "),"
+        " p AS (UPDATE progress p SET sent = p.sent + d.sent, failed = p.failed + d.failed,"
+        " expired = p.expired + d.expired, skipped = p.skipped + d.skipped,"
+        " cancelled = p.cancelled + d.cancelled, messages = p.messages + d.messages,"
+        " audience = p.audience + d.chained, enrolled = p.enrolled + d.chained"
+        " FROM (SELECT source_id, count(*) FILTER (WHERE ends_as = 1) AS sent,"
+        " count(*) FILTER (WHERE ends_as = 2) AS failed,"
+        " count(*) FILTER (WHERE ends_as = 4) AS expired,"
+        " count(*) FILTER (WHERE ends_as = 5) AS skipped,"
+        " count(*) FILTER (WHERE ends_as = 6) AS cancelled,"
+        " count(*) FILTER (WHERE state = 1) AS messages,"
+        " count(*) FILTER (WHERE ends_as = 0) AS chained"
+        " FROM (SELECT source_id, ends_as, state FROM done UNION ALL"
+        " SELECT source_id, 0, 0 FROM chained) x GROUP BY 1) d WHERE p.source_id = d.source_id),"
+        " m AS (" MESSAGE_OF_DONE ")" DONE_AND_CHAINED},
+
+    /*
      * What became of a row that stands as unknown: its message row is there, so a receipt is
-     * appended, and the count moves from unknown to what it was. goal 0: the row goes on, else it
-     * ends. Once: afterwards the row is not unknown any more.
+     * appended, and the count moves from unknown to what it was. goal 0: the row goes on (the next
+     * step of a sequence), else it ends as in finish. Once: afterwards it is not unknown any more.
      */
     [STORE_EVIDENCE] = {"evidence",
         "WITH f AS MATERIALIZED (SELECT * FROM" FACTS "),"
         " gone AS (DELETE FROM enrollment e USING f WHERE" SAME_ROW
         "AND e.state = 2 AND f.goal <> 0 RETURNING f.*),"
-        " kept AS (UPDATE enrollment e SET state = 0, step = f.to_step, attempt = f.to_attempt,"
-        " due_at = f.due FROM f WHERE" SAME_ROW "AND e.state = 2 AND f.goal = 0 RETURNING f.*),"
+        " kept AS (UPDATE enrollment e SET state = 0," GOES_ON "FROM f WHERE" SAME_ROW
+        "AND e.state = 2 AND f.goal = 0 RETURNING f.*),"
         " done AS MATERIALIZED (SELECT * FROM gone UNION ALL SELECT * FROM kept),"
+        " i AS (" END_OF("gone") "), chained AS (" CHAIN_OF("gone") "),"
         " p AS (UPDATE progress p SET unknown = p.unknown - d.unknown, sent = p.sent + d.sent,"
-        " failed = p.failed + d.failed FROM (SELECT source_id, count(*) AS unknown,"
-        " count(*) FILTER (WHERE state = 1 AND goal <> 0) AS sent,"
-        " count(*) FILTER (WHERE state = 2 AND goal <> 0) AS failed FROM done GROUP BY 1) d"
+        " failed = p.failed + d.failed, messages = p.messages + d.messages,"
+        " audience = p.audience + d.chained, enrolled = p.enrolled + d.chained"
+        " FROM (SELECT source_id, count(*) FILTER (WHERE ends_as >= 0) AS unknown,"
+        " count(*) FILTER (WHERE ends_as = 1) AS sent, count(*) FILTER (WHERE ends_as = 2) AS failed,"
+        " count(*) FILTER (WHERE state = 1) AS messages, count(*) FILTER (WHERE ends_as < 0) AS"
+        " chained FROM (SELECT source_id, CASE goal WHEN 0 THEN 0 ELSE ends_as END AS ends_as, state"
+        " FROM done UNION ALL SELECT source_id, -1, 0 FROM chained) x GROUP BY 1) d"
         " WHERE p.source_id = d.source_id),"
         " r AS (INSERT INTO receipt(at, token, state, reason, provider_id)"
-        " SELECT at, token, state, reason, provider_id FROM done)"
-        " SELECT n FROM done"},
+        " SELECT at, token, state, reason, provider_id FROM done)" DONE_AND_CHAINED},
 
     /*
      * Why the claim did not return a row, and the end of rows that may never be sent: opted out
      * (11), source cancelled (12), over its time (13). 21 not here, 22 paused, 23 stale, 24 epoch;
-     * 0: it may be asked again. A row is ended only as it was asked: same step, attempt, waiting.
+     * 0: it may be asked again (the cluster is paused). A row is ended only as it was asked: same
+     * step, attempt, waiting; of two that do it the second finds nothing.
      */
     [STORE_REFUSE] = {"refuse",
         "WITH v AS MATERIALIZED (SELECT a.*, CASE WHEN NOT" EPOCH_IS_MINE "THEN 24"
-        " WHEN d.residence IS DISTINCT FROM 0 OR e.device_id IS NULL OR l.device_id IS NULL"
-        " OR s.source_id IS NULL THEN 21"
+        " WHEN d.residence IS DISTINCT FROM 0 OR e.device_id IS NULL OR s.source_id IS NULL"
+        " OR (l.device_id IS NULL AND c.device_id IS NULL) THEN 21"
         " WHEN e.state <> 0 OR e.step <> a.step OR e.attempt <> a.attempt THEN 23"
         " WHEN o.phone IS NOT NULL THEN 11 WHEN s.state = 2 THEN 12 WHEN s.not_after <= now()"
-        " THEN 13 WHEN s.state <> 0 THEN 22 ELSE 0 END AS verdict"
+        " OR c.expires_at <= now() THEN 13 WHEN NOT" SOURCE_OPEN "THEN 22 ELSE 0 END AS verdict"
         " FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::smallint[], $7::smallint[],"
         " $8::uuid[]) a(n, device_id, source_id, lead_no, step, attempt, token)"
         " LEFT JOIN enrollment e USING (device_id, source_id, lead_no)"
         " LEFT JOIN device d USING (device_id) LEFT JOIN source s USING (source_id)"
         " LEFT JOIN lead l USING (device_id, lead_no)"
-        " LEFT JOIN optout o ON o.account = d.account AND o.phone = l.phone),"
+        " LEFT JOIN direct c USING (device_id, lead_no)"
+        " LEFT JOIN optout o ON o.account = d.account AND o.phone = coalesce(l.phone, c.phone)),"
         " done AS (DELETE FROM enrollment e USING v WHERE v.verdict BETWEEN 11 AND 13"
         " AND e.device_id = v.device_id AND e.source_id = v.source_id AND e.lead_no = v.lead_no"
         " AND e.state = 0 AND e.step = v.step AND e.attempt = v.attempt AND" EPOCH_IS_MINE
         " RETURNING v.*),"
+        " i AS (INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
+        " SELECT device_id, source_id, lead_no, step, verdict, now() FROM done WHERE step > 0"
+        " ON CONFLICT DO NOTHING),"
         " m AS (INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id,"
         " source_id, lead_no, step, attempt, state, reason)"
         " SELECT now(), now(), $1::bigint, 0, token, device_id, source_id, lead_no, step, attempt,"
@@ -231,8 +295,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
 
     /*
      * The rows that may be sent, and nothing else. The row itself refuses a second claim (state,
-     * step, attempt); device, source, opt-out and epoch are read with the snapshot after the lock.
-     * Crash after it: the next take makes the row unknown, for nobody knows what was sent.
+     * step, attempt); device, source, the cluster's pause, opt-out and epoch are read with the
+     * snapshot after the lock. due_at comes back, for a step's time to live counts from it. Crash
+     * after it: the next take makes the row unknown, for nobody knows what was sent.
      */
     [STORE_CLAIM] = {"claim",
         "UPDATE enrollment e SET state = 1, epoch = $1::bigint, token = a.token"
@@ -242,9 +307,23 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " JOIN lead l USING (device_id, lead_no)"
         " WHERE e.device_id = a.device_id AND e.source_id = a.source_id AND e.lead_no = a.lead_no"
         " AND e.state = 0 AND e.step = a.step AND e.attempt = a.attempt"
-        " AND d.residence = 0 AND s.state = 0 AND s.not_after > now() AND" EPOCH_IS_MINE
+        " AND d.residence = 0 AND" SOURCE_OPEN "AND s.not_after > now() AND" CLUSTER_OPEN
+        "AND" EPOCH_IS_MINE
         " AND NOT EXISTS (SELECT FROM optout o WHERE o.account = d.account AND o.phone = l.phone)"
-        " RETURNING a.n, l.phone, l.name, l.attributes::text"},
+        " RETURNING a.n, l.phone, l.name, l.attributes::text, e.due_at"},
+    /* The same for direct messages: phone, text and time to live stand in `direct`. */
+    [STORE_CLAIM_DIRECT] = {"claim_direct",
+        "UPDATE enrollment e SET state = 1, epoch = $1::bigint, token = a.token"
+        " FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::smallint[], $7::smallint[],"
+        " $8::uuid[]) a(n, device_id, source_id, lead_no, step, attempt, token)"
+        " JOIN device d USING (device_id) JOIN source s USING (source_id)"
+        " JOIN direct c USING (device_id, lead_no)"
+        " WHERE e.device_id = a.device_id AND e.source_id = a.source_id AND e.lead_no = a.lead_no"
+        " AND e.state = 0 AND e.step = a.step AND e.attempt = a.attempt"
+        " AND d.residence = 0 AND" SOURCE_OPEN "AND c.expires_at > now() AND" CLUSTER_OPEN
+        "AND" EPOCH_IS_MINE
+        " AND NOT EXISTS (SELECT FROM optout o WHERE o.account = d.account AND o.phone = c.phone)"
+        " RETURNING a.n, c.phone, c.text, e.due_at"},
 
     /*
      * The next $2 rows of each device in due order, whether due or not, behind a key of its own
@@ -263,16 +342,18 @@ const struct db_statement store_statements[STORE_COUNT] = {
 
     /*
      * The next $3 leads behind the cursor of each device, of the open audience row with the highest
-     * priority (at equal priority the one least advanced, so that campaigns take turns). Rows and
-     * cursor move together: a crash leaves both or neither. A lead that does not fit, or a number
-     * that no lead has, is counted as not in the audience, so the counters always sum to it.
+     * priority (at equal priority the one least advanced, so that campaigns take turns), of sources
+     * that the driver can send ($4). Rows and cursor move together: a crash leaves both or neither.
+     * A lead that does not fit, or a number that no lead has, is counted as not in the audience, so
+     * the counters always sum to it.
      */
     [STORE_ENROL] = {"enrol",
         "WITH a AS MATERIALIZED (SELECT x.* FROM unnest($2::int[]) u(device_id)"
         " JOIN device d USING (device_id) CROSS JOIN LATERAL"
         " (SELECT y.device_id, y.source_id, y.cursor, y.upto, s.filter, s.not_after <= now() AS over"
         " FROM audience y JOIN source s USING (source_id)"
-        " WHERE y.device_id = u.device_id AND y.cursor < y.upto AND s.state = 0"
+        " WHERE y.device_id = u.device_id AND y.source_id = ANY($4::int[])"
+        " AND y.cursor < y.upto AND y.upto < " OPEN_END " AND" SOURCE_OPEN
         " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
         " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
         " n AS MATERIALIZED (SELECT a.device_id, a.source_id, l.lead_no,"
@@ -297,17 +378,87 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " INSERT INTO enrollment(device_id, source_id, lead_no, due_at)"
         " SELECT device_id, source_id, lead_no, now() FROM n WHERE fits ORDER BY 1, 2, 3"
         " ON CONFLICT DO NOTHING RETURNING device_id, source_id, lead_no, due_at"},
-    /* Which of these devices still have leads behind a cursor; follows enrol before the same Sync.
+
+    /*
+     * Triggers. Who sets one (STORE_TRIGGER_BACK) and who uses it both lock the cursors first, in a
+     * statement of its own: what follows has a newer snapshot. Without it an enrolment could read
+     * the leads as they were before, wait for the cursor, and move it past the new trigger.
      */
+    [STORE_ENROL_LOCK] = {"enrol_lock",
+        "SELECT FROM audience WHERE device_id = ANY($1::int[]) AND upto = " OPEN_END
+        " ORDER BY device_id, source_id FOR UPDATE"},
+    /*
+     * The next $3 leads of each device whose trigger is that of one sequence (of $4; its first
+     * step, revision and delay in $5 to $7). The trigger is used up with the same commit, for
+     * everybody whom the cursor passes, and its use is kept; who is in the sequence or has been
+     * through it is not enrolled again; who does not fit is counted as not in the audience. Crash:
+     * the trigger is still there, or the row is.
+     */
+    [STORE_ENROL_TRIGGER] = {"enrol_trigger",
+        "WITH a AS MATERIALIZED (SELECT x.*, array_position($4::int[], x.source_id) AS at"
+        " FROM unnest($2::int[]) u(device_id) JOIN device d USING (device_id) CROSS JOIN LATERAL"
+        " (SELECT y.device_id, y.source_id, y.cursor, s.trigger, s.filter"
+        " FROM audience y JOIN source s USING (source_id)"
+        " WHERE y.device_id = u.device_id AND y.upto = " OPEN_END " AND y.source_id = ANY($4::int[])"
+        " AND" SOURCE_OPEN "AND EXISTS (SELECT FROM lead l WHERE l.device_id = y.device_id"
+        " AND l.trigger = s.trigger AND l.trigger <> '' AND l.lead_no > y.cursor)"
+        " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
+        " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
+        " n AS MATERIALIZED (SELECT a.device_id, a.source_id, a.at, a.trigger, l.lead_no,"
+        " l.attributes @> a.filter AS fits FROM a CROSS JOIN LATERAL"
+        " (SELECT lead_no, attributes FROM lead l WHERE l.device_id = a.device_id"
+        " AND l.trigger = a.trigger AND l.trigger <> '' AND l.lead_no > a.cursor"
+        " ORDER BY lead_no LIMIT $3::int) l),"
+        " c AS (UPDATE audience y SET cursor = g.last FROM (SELECT device_id, source_id,"
+        " max(lead_no) AS last FROM n GROUP BY 1, 2) g"
+        " WHERE y.device_id = g.device_id AND y.source_id = g.source_id),"
+        " u AS (UPDATE lead l SET trigger = '' FROM n"
+        " WHERE l.device_id = n.device_id AND l.lead_no = n.lead_no),"
+        " t AS (INSERT INTO trigger_use(at, device_id, lead_no, source_id, trigger)"
+        " SELECT now(), device_id, lead_no, source_id, trigger FROM n),"
+        " i AS (INSERT INTO enrollment(device_id, source_id, lead_no, step, revision, due_at)"
+        " SELECT device_id, source_id, lead_no, ($5::smallint[])[at], ($6::smallint[])[at],"
+        " now() + ($7::bigint[])[at] * interval '1 microsecond' FROM n WHERE fits"
+        " AND NOT EXISTS (SELECT FROM enrollment_end x WHERE x.device_id = n.device_id"
+        " AND x.source_id = n.source_id AND x.lead_no = n.lead_no) ORDER BY 1, 2, 3"
+        " ON CONFLICT DO NOTHING RETURNING device_id, source_id, lead_no, due_at, step, revision),"
+        " p AS (UPDATE progress p SET audience = p.audience + g.enrolled + g.missed,"
+        " enrolled = p.enrolled + g.enrolled, not_in_audience = p.not_in_audience + g.missed"
+        " FROM (SELECT source_id, sum(enrolled) AS enrolled, sum(missed) AS missed"
+        " FROM (SELECT source_id, 1 AS enrolled, 0 AS missed FROM i"
+        " UNION ALL SELECT source_id, 0, 1 FROM n WHERE NOT fits) x GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id)"
+        " SELECT device_id, source_id, lead_no, due_at, step, revision FROM i"},
+    /* Leads behind a cursor of a campaign (of $2), triggers that no sequence (of $3) used yet;
+     * follows the enrolment before the same Sync. */
     [STORE_ENROL_OPEN] = {"enrol_open",
-        "SELECT u.device_id FROM unnest($1::int[]) u(device_id) WHERE EXISTS"
+        "SELECT u.device_id, EXISTS"
         " (SELECT FROM audience y JOIN source s USING (source_id) WHERE y.device_id = u.device_id"
-        " AND y.cursor < y.upto AND s.state = 0)"},
+        " AND y.source_id = ANY($2::int[]) AND y.cursor < y.upto AND y.upto < " OPEN_END
+        " AND" SOURCE_OPEN "), EXISTS"
+        " (SELECT FROM audience y JOIN source s USING (source_id) JOIN lead l"
+        " ON l.device_id = y.device_id AND l.trigger = s.trigger AND l.lead_no > y.cursor"
+        " WHERE y.device_id = u.device_id AND y.source_id = ANY($3::int[]) AND y.upto = " OPEN_END
+        " AND l.trigger <> '' AND" SOURCE_OPEN ") FROM unnest($1::int[]) u(device_id)"},
+    /*
+     * Before triggers are set ($2 devices, $3 phones, $4 triggers), in the same transaction: the
+     * cursors of their sequences step back to before these leads. It writes each cursor, also one
+     * that stays: that is the lock which keeps an enrolment from passing them meanwhile.
+     */
+    [STORE_TRIGGER_BACK] = {"trigger_back",
+        "UPDATE audience y SET cursor = least(y.cursor, g.lead_no - 1) FROM"
+        " (SELECT l.device_id, s.source_id, min(l.lead_no) AS lead_no"
+        " FROM unnest($2::int[], $3::bigint[], $4::text[]) u(device_id, phone, trigger)"
+        " JOIN lead l ON l.phone = u.phone AND l.device_id = u.device_id"
+        " JOIN source s ON s.trigger = u.trigger AND s.kind = 2 AND s.state <> 2"
+        " WHERE u.trigger <> '' GROUP BY 1, 2 ORDER BY 1, 2) g WHERE y.device_id = g.device_id"
+        " AND y.source_id = g.source_id AND y.upto = " OPEN_END " AND" EPOCH_IS_MINE},
 
     /*
      * Ends what a cancelled source ($2) still has, a page of $4 devices after $3 and at most $5
-     * rows a transaction; leads behind the cursor are counted at once. Repeatable. Answers the last
-     * device of the page (NULL: there was none) and how many rows it ended.
+     * rows a transaction; leads behind the cursor are counted at once, and a cursor without an end
+     * gets one. Repeatable. Answers the page's devices and how many rows of each ended; none: the
+     * pass is over. Crash: what is left is swept by the next driver.
      */
     [STORE_SWEEP] = {"sweep",
         "WITH d AS MATERIALIZED (SELECT device_id FROM device WHERE device_id > $3::int"
@@ -316,15 +467,60 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " x AS MATERIALIZED (SELECT e.device_id, e.lead_no FROM d JOIN enrollment e"
         " USING (device_id) WHERE e.source_id = $2::int AND e.state = 0 LIMIT $5::int),"
         " gone AS (DELETE FROM enrollment e USING x WHERE e.device_id = x.device_id"
-        " AND e.source_id = $2::int AND e.lead_no = x.lead_no AND e.state = 0 RETURNING 1),"
+        " AND e.source_id = $2::int AND e.lead_no = x.lead_no AND e.state = 0"
+        " RETURNING e.device_id, e.lead_no, e.step),"
+        " i AS (INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
+        " SELECT device_id, $2::int, lead_no, step, 12, now() FROM gone WHERE step > 0"
+        " ON CONFLICT DO NOTHING),"
         " was AS MATERIALIZED (SELECT a.device_id, a.cursor, a.upto FROM d JOIN audience a"
         " USING (device_id) WHERE a.source_id = $2::int AND a.cursor < a.upto),"
         " c AS (UPDATE audience a SET cursor = was.upto FROM was"
         " WHERE a.device_id = was.device_id AND a.source_id = $2::int),"
         " p AS (UPDATE progress SET cancelled = cancelled + (SELECT count(*) FROM gone)"
-        " + (SELECT coalesce(sum(upto - cursor), 0) FROM was) WHERE source_id = $2::int"
-        " AND EXISTS (SELECT FROM d))"
-        " SELECT max(device_id), (SELECT count(*)::int FROM gone) FROM d"},
+        " + (SELECT coalesce(sum(upto - cursor), 0) FROM was WHERE upto < " OPEN_END ")"
+        " WHERE source_id = $2::int AND EXISTS (SELECT FROM d))"
+        " SELECT d.device_id, count(g.device_id)::int FROM d LEFT JOIN gone g USING (device_id)"
+        " GROUP BY 1 ORDER BY 1"},
+    /*
+     * Moves waiting rows of a sequence ($2) below revision $11 to where they stand in it, a page of
+     * $4 devices after $3 and at most $5 rows a transaction. $6 to $9: revision, step, its new step
+     * (0: nothing is left, it is through and goes on in $10) and the change of its due time in
+     * usec; $12 to $14: first step, revision, delay of the next sequence. A step that the plan lost
+     * counts as the next one behind it. Claimed and unknown rows come along when they advance.
+     * Repeatable: a row that was moved is not below $11 any more. Answers the page's devices, how
+     * many rows of each were touched and how many of them ended; none: the pass is over.
+     */
+    [STORE_RESTEP] = {"restep",
+        "WITH d AS MATERIALIZED (SELECT device_id FROM device WHERE device_id > $3::int"
+        " AND residence = 0 AND" EPOCH_IS_MINE "ORDER BY device_id LIMIT $4::int),"
+        " x AS MATERIALIZED (SELECT e.device_id, e.lead_no, e.step, e.revision FROM d"
+        " JOIN enrollment e USING (device_id) WHERE e.source_id = $2::int AND e.state = 0"
+        " AND e.revision < $11::smallint AND e.revision = ANY($6::smallint[]) LIMIT $5::int),"
+        " v AS MATERIALIZED (SELECT x.*, coalesce(m.to_step, 0) AS to_step, m.shift FROM x"
+        " LEFT JOIN LATERAL (SELECT * FROM unnest($6::smallint[], $7::smallint[], $8::smallint[],"
+        " $9::bigint[]) m(revision, step, to_step, shift) WHERE m.revision = x.revision"
+        " AND m.step >= x.step ORDER BY m.step LIMIT 1) m ON true),"
+        " moved AS (UPDATE enrollment e SET step = v.to_step, revision = $11::smallint,"
+        " attempt = CASE WHEN e.step = v.to_step THEN e.attempt ELSE 0 END,"
+        " due_at = e.due_at + v.shift * interval '1 microsecond' FROM v"
+        " WHERE v.to_step <> 0 AND e.device_id = v.device_id AND e.source_id = $2::int"
+        " AND e.lead_no = v.lead_no AND e.state = 0 RETURNING e.device_id),"
+        " gone AS (DELETE FROM enrollment e USING v WHERE v.to_step = 0"
+        " AND e.device_id = v.device_id AND e.source_id = $2::int AND e.lead_no = v.lead_no"
+        " AND e.state = 0 RETURNING e.device_id, e.source_id, e.lead_no, e.step),"
+        " ends AS MATERIALIZED (SELECT gone.*, 1 AS ends_as, 0 AS reason, now() AS at,"
+        " $10::int AS next_source, $12::smallint AS next_step, $13::smallint AS next_revision,"
+        " now() + $14::bigint * interval '1 microsecond' AS next_due FROM gone),"
+        " i AS (" END_OF("ends") "), chained AS (" CHAIN_OF("ends") "),"
+        " p AS (UPDATE progress p SET sent = p.sent + g.sent, audience = p.audience + g.chained,"
+        " enrolled = p.enrolled + g.chained FROM (SELECT source_id, sum(sent) AS sent,"
+        " sum(chained) AS chained FROM (SELECT source_id, 1 AS sent, 0 AS chained FROM gone"
+        " UNION ALL SELECT source_id, 0, 1 FROM chained) y GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id),"
+        " t AS (SELECT device_id, 1 AS touched, 0 AS ended FROM moved UNION ALL SELECT device_id, 1,"
+        " 1 FROM gone UNION ALL SELECT device_id, 0, -1 FROM chained)"
+        " SELECT d.device_id, coalesce(sum(t.touched), 0)::int, coalesce(sum(t.ended), 0)::int"
+        " FROM d LEFT JOIN t USING (device_id) GROUP BY 1 ORDER BY 1"},
 
     /* Content: under the exclusive lock, so that after the commit no claim goes by an older state.
      * A row that is as new or newer stays: pages may come twice. */
@@ -333,32 +529,46 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " unnest($2::text[], $3::bigint[], $4::text[]) t WHERE" EPOCH_IS_MINE
         "ON CONFLICT (name) DO UPDATE SET content_version = EXCLUDED.content_version,"
         " item = EXCLUDED.item WHERE template.content_version < EXCLUDED.content_version"},
-    /* started_version: the content version at which this partition first saw it started; it alone
-     * decides which devices are in the audience. started_at infinity: not yet. */
+    /*
+     * started_version: the content version at which this partition first saw it started; it alone
+     * decides which devices are in the audience. started_at infinity: not yet. A revision's item is
+     * kept for the rows that follow it; a draft's may still change. The cluster's own row is there
+     * and has neither.
+     */
     [STORE_PUT_SOURCES] = {"put_sources",
         "WITH i AS (INSERT INTO source(source_id, kind, state, priority, content_version,"
-        " started_version, started_at, not_after, name, filter, devices, item)"
-        " SELECT source_id, 1, state, priority, version,"
+        " started_version, started_at, not_after, name, filter, devices, item, revision,"
+        " all_revision, paused_until, trigger, because)"
+        " SELECT source_id, kind, state, priority, version,"
         " CASE WHEN isfinite(started_at) THEN version ELSE 0 END, started_at, not_after,"
         " name, coalesce(item::jsonb -> 'audience' -> 'where', '{}'), devices::int4multirange,"
-        " item"
+        " item, revision, all_revision, paused_until, trigger, because"
         " FROM unnest($2::int[], $3::smallint[], $4::smallint[], $5::bigint[], $6::timestamptz[],"
-        " $7::timestamptz[], $8::text[], $9::text[], $10::text[])"
-        " u(source_id, state, priority, version, started_at, not_after, name, devices, item)"
-        " WHERE" EPOCH_IS_MINE
+        " $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::smallint[], $12::smallint[],"
+        " $13::smallint[], $14::timestamptz[], $15::text[], $16::text[])"
+        " u(source_id, state, priority, version, started_at, not_after, name, devices, item, kind,"
+        " revision, all_revision, paused_until, trigger, because) WHERE" EPOCH_IS_MINE
         "ON CONFLICT (source_id) DO UPDATE SET state = EXCLUDED.state,"
         " priority = EXCLUDED.priority, content_version = EXCLUDED.content_version,"
         " started_version = CASE WHEN source.started_version <> 0 THEN source.started_version"
         " ELSE EXCLUDED.started_version END, started_at = EXCLUDED.started_at,"
         " not_after = EXCLUDED.not_after,"
         " name = EXCLUDED.name, filter = EXCLUDED.filter, devices = EXCLUDED.devices,"
-        " item = EXCLUDED.item WHERE source.content_version < EXCLUDED.content_version"
-        " RETURNING source_id)"
-        " INSERT INTO progress(source_id) SELECT source_id FROM i ON CONFLICT DO NOTHING"},
+        " item = EXCLUDED.item, revision = EXCLUDED.revision,"
+        " all_revision = EXCLUDED.all_revision, paused_until = EXCLUDED.paused_until,"
+        " trigger = EXCLUDED.trigger, because = EXCLUDED.because"
+        " WHERE source.content_version < EXCLUDED.content_version"
+        " RETURNING source_id, kind, revision, item),"
+        " r AS (INSERT INTO source_revision(source_id, revision, item)"
+        " SELECT source_id, revision, item FROM i WHERE kind <> 4"
+        " ON CONFLICT (source_id, revision) DO UPDATE SET item = EXCLUDED.item)"
+        " INSERT INTO progress(source_id) SELECT source_id FROM i WHERE kind <> 4"
+        " ON CONFLICT DO NOTHING"},
     /*
      * Audience rows of what was started up to version $2, for the next $4 devices after $3 that
      * lack some. upto = the device's last lead: the row lock waits for an import that is writing
-     * this device, and then sees its last number. Answers the devices done; none: the pass is over.
+     * this device, and then sees its last number. A sequence's has no end and counts whom it
+     * enrols. Answers the devices done; none: the pass is over.
      */
     [STORE_AUDIENCE] = {"audience",
         "WITH d AS MATERIALIZED (SELECT device_id, next_lead_no, content_version FROM device"
@@ -366,12 +576,14 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " (SELECT coalesce(max(started_version), 0) FROM source WHERE started_version <= $2::bigint)"
         " AND" EPOCH_IS_MINE "ORDER BY device_id LIMIT $4::int FOR UPDATE),"
         " n AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
-        " SELECT d.device_id, s.source_id, s.priority, 0, d.next_lead_no FROM d JOIN source s"
+        " SELECT d.device_id, s.source_id, s.priority, 0,"
+        " CASE s.kind WHEN 2 THEN " OPEN_END " ELSE d.next_lead_no END FROM d JOIN source s"
         " ON s.started_version > d.content_version AND s.started_version <= $2::bigint"
-        " AND s.state <> 2 AND d.device_id <@ s.devices WHERE d.next_lead_no > 0 ORDER BY 1, 2"
+        " AND s.state <> 2 AND d.device_id <@ s.devices"
+        " WHERE d.next_lead_no > 0 OR s.kind = 2 ORDER BY 1, 2"
         " ON CONFLICT DO NOTHING RETURNING source_id, upto),"
         " p AS (UPDATE progress p SET audience = p.audience + g.upto"
-        " FROM (SELECT source_id, sum(upto) AS upto FROM n GROUP BY 1) g"
+        " FROM (SELECT source_id, sum(upto) AS upto FROM n WHERE upto < " OPEN_END " GROUP BY 1) g"
         " WHERE p.source_id = g.source_id),"
         " u AS (UPDATE device SET content_version = $2::bigint FROM d"
         " WHERE device.device_id = d.device_id)"
@@ -386,7 +598,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
     /* Exclusive lock. A template or parameter that the provider refuses is wrong for every lead
      * alike. Only an active source: an order of the operator is never overwritten. */
     [STORE_PAUSE_SOURCE] = {"pause_source",
-        "UPDATE source SET state = 1 WHERE source_id = $2::int AND state = 0 AND" EPOCH_IS_MINE},
+        "UPDATE source s SET state = 1, paused_until = 'infinity',"
+        " because = 'the provider refuses its template or parameters'"
+        " WHERE source_id = $2::int AND" SOURCE_OPEN "AND" EPOCH_IS_MINE},
 
     /* ---- intake and answers add theirs below this line ---- */
 
@@ -409,13 +623,20 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " WHERE d.device_id = u.device_id AND d.residence = 0"
         " AND" EPOCH_IS_MINE "RETURNING d.device_id"},
     /* $1 epoch, arrays -> the ids that are new. Content up to now concerned other devices: a new
-       one begins behind it, as the audience of a started campaign is frozen. */
+       one begins behind it, as the audience of a started campaign is frozen; that of a sequence is
+       open, also to the devices that come later. */
     [STORE_INTAKE_DEVICE_INSERT] = {"intake_device_insert",
-        "INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
+        "WITH d AS (INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
         " scope, url, transport, address, content_version) SELECT u.*, o.content_applied"
         " FROM owner o, unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
         " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) u"
-        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING RETURNING device_id"},
+        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING"
+        " RETURNING device_id, content_version),"
+        " a AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
+        " SELECT d.device_id, s.source_id, s.priority, 0, " OPEN_END " FROM d JOIN source s"
+        " ON s.kind = 2 AND s.state <> 2 AND s.started_version BETWEEN 1 AND d.content_version"
+        " AND d.device_id <@ s.devices ORDER BY 1, 2 ON CONFLICT DO NOTHING)"
+        " SELECT device_id FROM d"},
     /* $1 ids -> those that exist: residence, account as a number within this answer */
     [STORE_INTAKE_LEAD_DEVICES] = {"intake_lead_devices",
         "SELECT device_id, residence, dense_rank() OVER (ORDER BY"
@@ -539,7 +760,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " LEFT JOIN (SELECT source_id, count(*) AS live FROM enrollment WHERE state <> 2"
         " GROUP BY source_id) e USING (source_id)"
         " LEFT JOIN (SELECT source_id, sum(upto - cursor) AS behind FROM audience"
-        " GROUP BY source_id) a USING (source_id) CROSS JOIN LATERAL"
+        " WHERE upto < " OPEN_END " GROUP BY source_id) a USING (source_id) CROSS JOIN LATERAL"
         " (SELECT p.not_in_audience + p.sent + p.failed + p.unknown + p.expired +"
         " p.skipped + p.cancelled + coalesce(e.live, 0) + coalesce(a.behind, 0) AS sum) c"
         " WHERE s.state <> 2 AND p.audience <> c.sum")},
@@ -564,9 +785,35 @@ const struct db_statement store_statements[STORE_COUNT] = {
         VERIFY("every enrollment has its lead, device and source",
         "SELECT format('device %s source %s lead %s', device_id, source_id, lead_no)"
         " FROM enrollment e WHERE NOT EXISTS (SELECT FROM device d WHERE d.device_id ="
-        " e.device_id) OR (source_id <> 0 AND (NOT EXISTS (SELECT FROM lead l"
+        " e.device_id) OR (source_id = 0 AND NOT EXISTS (SELECT FROM direct c"
+        " WHERE c.device_id = e.device_id AND c.lead_no = e.lead_no))"
+        " OR (source_id <> 0 AND (NOT EXISTS (SELECT FROM lead l"
         " WHERE l.device_id = e.device_id AND l.lead_no = e.lead_no) OR NOT EXISTS"
         " (SELECT FROM source s WHERE s.source_id = e.source_id)))")},
+    /* Who was written to by a sequence is in it or has been through it, unless he was erased. */
+    [STORE_VERIFY_PLACES] = {"verify_places",
+        VERIFY("every lead of a sequence stands in one place",
+        "SELECT format('device %s source %s lead %s: both in it and through it', device_id,"
+        " source_id, lead_no) FROM enrollment e JOIN enrollment_end x"
+        " USING (device_id, source_id, lead_no)"
+        " UNION ALL SELECT format('device %s source %s lead %s: neither in it nor through it',"
+        " device_id, source_id, lead_no) FROM (SELECT DISTINCT device_id, source_id, lead_no"
+        " FROM message WHERE step > 0) m JOIN lead USING (device_id, lead_no)"
+        " WHERE NOT EXISTS (SELECT FROM enrollment e WHERE e.device_id = m.device_id"
+        " AND e.source_id = m.source_id AND e.lead_no = m.lead_no)"
+        " AND NOT EXISTS (SELECT FROM enrollment_end x WHERE x.device_id = m.device_id"
+        " AND x.source_id = m.source_id AND x.lead_no = m.lead_no)")},
+    /* A use of a trigger (or an enrolment by hand, which is kept there too) begins anew. */
+    [STORE_VERIFY_STEPS] = {"verify_steps",
+        VERIFY("steps of a sequence go up",
+        "SELECT format('device %s source %s lead %s: step %s after step %s (token %s)', device_id,"
+        " source_id, lead_no, step, before, token) FROM (SELECT device_id, source_id, lead_no, step,"
+        " token, claimed_at, lag(step) OVER w AS before, lag(claimed_at) OVER w AS since"
+        " FROM message WHERE step > 0"
+        " WINDOW w AS (PARTITION BY device_id, source_id, lead_no ORDER BY token)) m"
+        " WHERE step < before AND NOT EXISTS (SELECT FROM trigger_use u"
+        " WHERE u.device_id = m.device_id AND u.source_id = m.source_id AND u.lead_no = m.lead_no"
+        " AND u.at BETWEEN m.since AND m.claimed_at)")},
     [STORE_VERIFY_CLAIMS] = {"verify_claims",
         VERIFY("no claim of an older epoch is open",
         "SELECT format('device %s source %s lead %s: claimed in epoch %s', device_id,"
@@ -576,7 +823,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         VERIFY("cursors lie within their audiences",
         "SELECT format('device %s source %s: cursor %s, end %s, last lead %s', device_id,"
         " source_id, cursor, upto, next_lead_no) FROM audience a JOIN device d"
-        " USING (device_id) WHERE cursor > upto OR upto > next_lead_no"
+        " USING (device_id) WHERE cursor > upto OR (upto > next_lead_no AND upto < " OPEN_END ")"
+        " OR (upto = " OPEN_END " AND cursor > next_lead_no AND cursor < upto)"
         " UNION ALL SELECT format('device %s: lead %s is above the last number given, %s',"
         " l.device_id, l.last, d.next_lead_no) FROM (SELECT device_id, max(lead_no) AS last"
         " FROM lead GROUP BY device_id) l JOIN device d USING (device_id)"

@@ -48,7 +48,8 @@ fixture_open(void)
               "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
               " AND datname = current_database();"
               "TRUNCATE epoch_history, device, lead, source, template, audience, enrollment,"
-              " enrollment_end, message, receipt, progress, optout, direct;"
+              " enrollment_end, message, receipt, progress, optout, direct, source_revision,"
+              " trigger_use, lead_column, forgotten;"
               "UPDATE owner SET epoch = 0, driver = '', beat = 0, clean = true, next_driver = '',"
               " incarnation = '00000000-0000-0000-0000-000000000000', content_applied = 0");
 }
@@ -99,7 +100,7 @@ fixture_sums(void)
                       " - failed - unknown - expired - skipped - cancelled <>"
                       " (SELECT count(*) FROM enrollment e WHERE e.source_id = p.source_id"
                       " AND e.state <> 2) + (SELECT coalesce(sum(upto - cursor), 0) FROM audience a"
-                      " WHERE a.source_id = p.source_id)"));
+                      " WHERE a.source_id = p.source_id AND upto < 2147483647)"));
 }
 
 static inline int

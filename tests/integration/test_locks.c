@@ -103,13 +103,15 @@ static const char *const claim_7[] = {"7",   "{1}", "{1}", "{1}",
 static const char *const claim_8[] = {"8",   "{1}", "{1}", "{1}",
                                       "{1}", "{0}", "{0}", "{22222222-2222-7222-8222-222222222222}",
                                       NULL};
-/* n, device, source, lead, token, goal, to_step, to_attempt, due, state, reason, provider_id, at,
- * claimed_at, step, attempt, text_hash, epoch */
+/* n, device, source, lead, token, goal, to_step, to_attempt, to_revision, due, state, reason,
+ * provider_id, at, claimed_at, step, attempt, text_hash, epoch, ends_as, next_source, next_step,
+ * next_revision, next_due */
 static const char *const fact_sent[] = {
-    "{1}", "{1}",     "{1}",   "{1}",   "{11111111-1111-7111-8111-111111111111}",
-    "{3}", "{0}",     "{0}",   "{now}", "{1}",
-    "{0}", "{wamid}", "{now}", "{now}", "{0}",
-    "{0}", "{5}",     "{7}",   NULL};
+    "{1}", "{1}", "{1}",     "{1}",   "{11111111-1111-7111-8111-111111111111}",
+    "{3}", "{0}", "{0}",     "{1}",   "{now}",
+    "{1}", "{0}", "{wamid}", "{now}", "{now}",
+    "{0}", "{0}", "{5}",     "{7}",   "{1}",
+    "{0}", "{0}", "{0}",     "{now}", NULL};
 static const struct step lock_and_claim[] = {{"lock_shared", NULL}, {"claim", claim_7}};
 static const struct step lock_and_refuse[] = {{"lock_shared", NULL}, {"refuse", claim_7}};
 static const struct step lock_and_finish[] = {{"lock_shared", NULL}, {"finish", fact_sent}};
@@ -270,7 +272,7 @@ END_TEST
 
 struct write {
     enum store_statement statement;
-    const char *values[12]; /* the epoch is put first */
+    const char *values[17]; /* the epoch is put first */
 };
 static const struct write writes[] = {
     {STORE_TAKE, {"n2", "11111111-1111-1111-1111-111111111111", "start", NULL}},
@@ -280,12 +282,18 @@ static const struct write writes[] = {
      {"{1}", "{1}", "{1}", "{1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}", NULL}},
     {STORE_REFUSE,
      {"{1}", "{2}", "{1}", "{1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}", NULL}},
-    {STORE_ENROL, {"{1,2,3}", "1", NULL}},
+    {STORE_ENROL, {"{1,2,3}", "1", "{1,2,3}", NULL}},
+    {STORE_ENROL_TRIGGER, {"{1,2,3}", "1", "{1,5}", "{0,1}", "{1,1}", "{0,0}", NULL}},
+    {STORE_TRIGGER_BACK, {"{1}", "{60000100001}", "{GO}", NULL}},
+    {STORE_CLAIM_DIRECT,
+     {"{1}", "{1}", "{0}", "{-1}", "{0}", "{0}", "{11111111-1111-7111-8111-111111111111}", NULL}},
+    {STORE_RESTEP,
+     {"5", "0", "10", "10", "{1}", "{2}", "{3}", "{0}", "0", "2", "0", "0", "0", NULL}},
     {STORE_SWEEP, {"2", "0", "10", "10", NULL}},
     {STORE_PUT_TEMPLATES, {"{x}", "{9}", "{y}", NULL}},
     {STORE_PUT_SOURCES,
-     {"{9}", "{0}", "{0}", "{9}", "{now}", "{infinity}", "{nine}", "{\"{(,)}\"}", "{\"{}\"}",
-      NULL}},
+     {"{9}", "{0}", "{0}", "{9}", "{now}", "{infinity}", "{nine}", "{\"{(,)}\"}", "{\"{}\"}", "{1}",
+      "{1}", "{0}", "{infinity}", "{\"\"}", "{\"\"}", NULL}},
     {STORE_AUDIENCE, {"5", "0", "10", NULL}},
     {STORE_APPLIED, {"5", NULL}},
     {STORE_PAUSE_SOURCE, {"1", NULL}},
@@ -301,14 +309,15 @@ digest(char ret[33])
                     " UNION ALL SELECT e::text FROM enrollment e UNION ALL SELECT a::text FROM"
                     " audience a UNION ALL SELECT s::text FROM source s UNION ALL SELECT"
                     " p::text FROM progress p UNION ALL SELECT m::text FROM message m"
-                    " UNION ALL SELECT d::text FROM device d UNION ALL SELECT t::text FROM"
+                    " UNION ALL SELECT d::text FROM device d UNION ALL SELECT l::text FROM lead l"
+                    " UNION ALL SELECT u::text FROM trigger_use u UNION ALL SELECT t::text FROM"
                     " template t UNION ALL SELECT h::text FROM epoch_history h) x"));
 }
 
 static bool
 changes_something(const char *name, const struct write *w, const char *epoch)
 {
-    const char *values[13] = {epoch};
+    const char *values[18] = {epoch};
     char before[33], after[33];
     int n = 1;
 
@@ -335,7 +344,16 @@ something_for_every_write(void)
               "INSERT INTO progress(source_id, audience) VALUES (2, 1), (3, 0);"
               "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) VALUES"
               " (3, 2, 3, now());"
-              "UPDATE device SET content_version = 5 WHERE device_id = 3");
+              "UPDATE device SET content_version = 5 WHERE device_id = 3;"
+              "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
+              " trigger, item) VALUES (5, 2, 0, 2, 2, 'cold', 'GO', '{}'), (0, 0, 0, 0, 0,"
+              " '(direct)', '', '{}'); INSERT INTO progress(source_id) VALUES (5), (0);"
+              "INSERT INTO audience(device_id, source_id, cursor, upto) VALUES (1, 5, 1,"
+              " 2147483647); UPDATE lead SET trigger = 'GO' WHERE device_id = 1 AND lead_no < 3;"
+              "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) VALUES"
+              " (1, 5, 3, 2, now()), (1, 0, -1, 0, now());"
+              "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text) VALUES"
+              " (1, -1, 60000100009, now(), 'k', 'x')");
 }
 
 START_TEST(no_write_of_an_older_epoch_changes_anything)
@@ -371,7 +389,7 @@ END_TEST
 
 START_TEST(an_enrol_that_waited_for_a_take_enrols_nothing)
 {
-    static const char *const values[] = {"7", "{1,2,3}", "64", NULL};
+    static const char *const values[] = {"7", "{1,2,3}", "64", "{1}", NULL};
     const struct step steps[] = {{"lock_shared", NULL}, {"enrol", values}};
 
     ck_assert_int_eq(0, rows_after_event(&events[EVENT_TAKE], steps, 2, true));
@@ -382,11 +400,11 @@ END_TEST
 
 START_TEST(a_take_waits_for_an_enrol_and_both_count)
 {
-    static const char *const values[] = {"7", "{1,2,3}", "64", NULL};
+    static const char *const values[] = {"7", "{1,2,3}", "64", "{1}", NULL};
 
     pgtemp_do(driver, "BEGIN");
     PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
-    ck_assert_int_eq(6, rows_of(PQexecPrepared(driver, "enrol", 3, values, NULL, NULL, 0)));
+    ck_assert_int_eq(6, rows_of(PQexecPrepared(driver, "enrol", 4, values, NULL, NULL, 0)));
     pgtemp_send(other, "BEGIN; SELECT pg_advisory_xact_lock(fleetcast_lock());"
                        " UPDATE owner SET epoch = 8; COMMIT");
     pgtemp_wait_blocked(db_admin, other_pid);
@@ -441,9 +459,10 @@ END_TEST
 /* Nothing may be sent before the Sync: what answered "1 row" still rolls back. */
 START_TEST(an_error_before_the_sync_undoes_a_claim_that_had_answered)
 {
-    const char *const bad[] = {"{1}", "{2}",   "{1}", "{1}", "{no uuid}", "{3}",   "{0}",
-                               "{0}", "{now}", "{1}", "{0}", "{x}",       "{now}", "{now}",
-                               "{0}", "{0}",   "{5}", "{7}", NULL};
+    const char *const bad[] = {"{1}",   "{2}", "{1}",   "{1}", "{no uuid}", "{3}", "{0}",
+                               "{0}",   "{1}", "{now}", "{1}", "{0}",       "{x}", "{now}",
+                               "{now}", "{0}", "{0}",   "{5}", "{7}",       "{1}", "{0}",
+                               "{0}",   "{0}", "{now}", NULL};
     const struct step steps[] = {{"lock_shared", NULL}, {"claim", claim_7}, {"finish", bad}};
     PGresult *r;
 

@@ -57,18 +57,27 @@ run(enum store_statement statement, const char *values)
 #define ASKED(n)                                                                                   \
     "7, '{" n "}', '{1}', '{1}', '{1}', '{0}', '{0}', '{11111111-1111-7111-8111-111111111111}'"
 
+/* The one row (1, 1, 1) with that token: its step, where it goes, how it counts when it ends, and
+ * the sequence that it goes on in (first step 1, revision 1, due in 2031). */
+static const char *
+sequence_fact(const char *step, const char *goal, const char *to_step, const char *state,
+              const char *reason, const char *id, const char *ends_as, const char *next)
+{
+    static char out[800];
+
+    snprintf(out, sizeof(out),
+             "'{5}', '{1}', '{1}', '{1}', '{11111111-1111-7111-8111-111111111111}', '{%s}', '{%s}',"
+             " '{0}', '{1}', '{2030-01-01}', '{%s}', '{%s}', '{\"%s\"}', '{now}', '{now}', '{%s}',"
+             " '{0}', '{99}', '{7}', '{%s}', '{%s}', '{1}', '{1}', '{2031-01-01}'",
+             goal, to_step, state, reason, id, step, ends_as, next);
+    return out;
+}
+
 /* The one row (1, 1, 1) with that token; goal, state, reason, provider id. */
 static const char *
 fact(const char *goal, const char *state, const char *reason, const char *id)
 {
-    static char out[600];
-
-    snprintf(out, sizeof(out),
-             "'{5}', '{1}', '{1}', '{1}', '{11111111-1111-7111-8111-111111111111}', '{%s}', '{0}',"
-             " '{0}', '{2030-01-01}', '{%s}', '{%s}', '{\"%s\"}', '{now}', '{now}', '{0}', '{0}',"
-             " '{99}', '{7}'",
-             goal, state, reason, id);
-    return out;
+    return sequence_fact("0", goal, "0", state, reason, id, state, "0");
 }
 
 static void
@@ -76,14 +85,15 @@ one_enrolled(void)
 {
     fixture_devices(1, 3, 5000, 15000);
     fixture_campaign();
-    run(STORE_ENROL, "7, '{1}', 1");
+    run(STORE_ENROL, "7, '{1}', 1, '{1,2,3}'");
 }
 
 static void
 one_claimed(void)
 {
     one_enrolled();
-    ck_assert_str_eq("9,60000100001,n1,{\"city\": \"c1\"}", run(STORE_CLAIM, ASKED("9")));
+    ck_assert_ptr_nonnull(
+        strstr(run(STORE_CLAIM, ASKED("9")), "9,60000100001,n1,{\"city\": \"c1\"},20"));
 }
 
 /* ---- enrol ---- */
@@ -92,14 +102,14 @@ START_TEST(enrol_moves_rows_and_cursor_together)
 {
     fixture_devices(2, 5, 5000, 15000);
     fixture_campaign();
-    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1,2}', 2"), "1,1,1,"));
+    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1,2}', 2, '{1,2,3}'"), "1,1,1,"));
     ck_assert_int_eq(4, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment"));
     ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT min(cursor) FROM audience"));
-    ck_assert_str_eq("1;2", run(STORE_ENROL_OPEN, "'{1,2,3}'"));
-    run(STORE_ENROL, "7, '{1,2}', 64");
+    ck_assert_str_eq("1,t,f;2,t,f;3,f,f", run(STORE_ENROL_OPEN, "'{1,2,3}', '{1,2,3}', '{}'"));
+    run(STORE_ENROL, "7, '{1,2}', 64, '{1,2,3}'");
     ck_assert_int_eq(10, pgtemp_int(db_admin, "SELECT enrolled FROM progress"));
-    ck_assert_str_eq("", run(STORE_ENROL_OPEN, "'{1,2}'"));
-    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1,2}', 64"));
+    ck_assert_str_eq("1,f,f;2,f,f", run(STORE_ENROL_OPEN, "'{1,2}', '{1,2,3}', '{}'"));
+    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1,2}', 64, '{1,2,3}'"));
     fixture_sums();
 }
 END_TEST
@@ -110,11 +120,11 @@ START_TEST(enrol_counts_who_does_not_fit_and_numbers_without_a_lead)
     fixture_campaign();
     pgtemp_do(db_admin, "UPDATE source SET filter = '{\"city\": \"c1\"}';"
                         "DELETE FROM lead WHERE lead_no IN (3, 10)");
-    run(STORE_ENROL, "7, '{1}', 4"); /* 1 2 4 5: two fit, two do not, 3 is missing */
+    run(STORE_ENROL, "7, '{1}', 4, '{1,2,3}'"); /* 1 2 4 5: two fit, two do not, 3 is missing */
     ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT enrolled FROM progress"));
     ck_assert_int_eq(3, pgtemp_int(db_admin, "SELECT not_in_audience FROM progress"));
     fixture_sums();
-    run(STORE_ENROL, "7, '{1}', 64");
+    run(STORE_ENROL, "7, '{1}', 64, '{1,2,3}'");
     ck_assert_int_eq(4, pgtemp_int(db_admin, "SELECT enrolled FROM progress"));
     ck_assert_int_eq(6, pgtemp_int(db_admin, "SELECT not_in_audience FROM progress"));
     ck_assert_int_eq(10, pgtemp_int(db_admin, "SELECT cursor FROM audience"));
@@ -126,9 +136,9 @@ START_TEST(enrol_expires_what_is_behind_the_cursor)
 {
     one_enrolled();
     pgtemp_do(db_admin, "UPDATE source SET not_after = now() - interval '1 s'");
-    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1}', 1"));
+    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1}', 1, '{1,2,3}'"));
     ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT expired FROM progress"));
-    ck_assert_str_eq("", run(STORE_ENROL_OPEN, "'{1}'"));
+    ck_assert_str_eq("1,f,f", run(STORE_ENROL_OPEN, "'{1}', '{1,2,3}', '{}'"));
     fixture_sums();
 }
 END_TEST
@@ -143,11 +153,11 @@ START_TEST(enrol_leaves_paused_sources_and_prefers_priority)
               "INSERT INTO progress(source_id, audience) VALUES (2, 3), (3, 3);"
               "INSERT INTO audience(device_id, source_id, priority, upto) VALUES (1, 2, 5, 3),"
               " (1, 3, 0, 3); UPDATE source SET state = 1 WHERE source_id = 1");
-    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3"), "1,2,3,"));
-    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3"), "1,3,3,"));
-    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1}', 3"));
+    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3, '{1,2,3}'"), "1,2,3,"));
+    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3, '{1,2,3}'"), "1,3,3,"));
+    ck_assert_str_eq("", run(STORE_ENROL, "7, '{1}', 3, '{1,2,3}'"));
     pgtemp_do(db_admin, "UPDATE source SET state = 0");
-    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3"), "1,1,3,"));
+    ck_assert_ptr_nonnull(strstr(run(STORE_ENROL, "7, '{1}', 3, '{1,2,3}'"), "1,1,3,"));
     fixture_sums();
 }
 END_TEST
@@ -157,7 +167,7 @@ END_TEST
 START_TEST(a_fact_finishes_its_row_once)
 {
     one_claimed();
-    ck_assert_str_eq("5", run(STORE_FINISH, fact("3", "1", "0", "wamid")));
+    ck_assert_str_eq("5,,,,,,", run(STORE_FINISH, fact("3", "1", "0", "wamid")));
     ck_assert_str_eq("", run(STORE_FINISH, fact("3", "1", "0", "wamid")));
     ck_assert_str_eq("", run(STORE_EVIDENCE, fact("3", "1", "0", "wamid")));
     ck_assert_str_eq("7,99,1,wamid",
@@ -214,7 +224,7 @@ START_TEST(evidence_settles_an_unknown_once)
     fixture_sums();
     /* A late fact finds no claimed row; as evidence it counts, once. */
     ck_assert_str_eq("", run(STORE_FINISH, fact("3", "1", "0", "wamid")));
-    ck_assert_str_eq("5", run(STORE_EVIDENCE, fact("3", "1", "0", "wamid")));
+    ck_assert_str_eq("5,,,,,,", run(STORE_EVIDENCE, fact("3", "1", "0", "wamid")));
     ck_assert_str_eq("", run(STORE_EVIDENCE, fact("3", "1", "0", "wamid")));
     ck_assert_str_eq("0,1", pgtemp_text(db_admin, "SELECT concat_ws(',', unknown, sent)"
                                                   " FROM progress"));
@@ -229,7 +239,7 @@ START_TEST(evidence_that_goes_on_keeps_the_row)
 {
     one_claimed();
     run(STORE_ADVANCE, fact("2", "3", "41", ""));
-    ck_assert_str_eq("5", run(STORE_EVIDENCE, fact("0", "1", "0", "wamid")));
+    ck_assert_str_eq("5,,,,,,", run(STORE_EVIDENCE, fact("0", "1", "0", "wamid")));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT state FROM enrollment"));
     ck_assert_str_eq("0,0", pgtemp_text(db_admin, "SELECT concat_ws(',', unknown, sent)"
                                                   " FROM progress"));
@@ -243,7 +253,7 @@ START_TEST(left_over_leaves_out_what_this_process_knows)
 {
     one_claimed();
     ck_assert_str_eq("", run(STORE_LEFT_OVER, "7, '{}', 10"));
-    ck_assert_str_eq("1,1,1,0,0,11111111-1111-7111-8111-111111111111,7",
+    ck_assert_str_eq("1,1,1,0,0,11111111-1111-7111-8111-111111111111,7,1",
                      run(STORE_LEFT_OVER, "8, '{}', 10"));
     ck_assert_str_eq("", run(STORE_LEFT_OVER, "8, '{11111111-1111-7111-8111-111111111111}', 10"));
 }
@@ -253,7 +263,7 @@ START_TEST(fill_gives_each_device_its_next_rows_in_due_order)
 {
     fixture_devices(3, 5, 5000, 15000);
     fixture_campaign();
-    run(STORE_ENROL, "7, '{1,2,3}', 64");
+    run(STORE_ENROL, "7, '{1,2,3}', 64, '{1,2,3}'");
     pgtemp_do(db_admin, "UPDATE enrollment SET due_at = '2030-01-01'::timestamptz"
                         " - lead_no * interval '1 day'; UPDATE enrollment SET state = 1"
                         " WHERE device_id = 3 AND lead_no > 1");
@@ -273,14 +283,14 @@ START_TEST(sweep_ends_a_cancelled_source_page_by_page)
 {
     fixture_devices(3, 5, 5000, 15000);
     fixture_campaign();
-    run(STORE_ENROL, "7, '{1,2,3}', 3");
-    ck_assert_str_eq(",0", run(STORE_SWEEP, "7, 1, 0, 2, 4")); /* not cancelled */
+    run(STORE_ENROL, "7, '{1,2,3}', 3, '{1,2,3}'");
+    ck_assert_str_eq("", run(STORE_SWEEP, "7, 1, 0, 2, 4")); /* not cancelled */
     pgtemp_do(db_admin, "UPDATE source SET state = 2");
-    ck_assert_str_eq("2,4", run(STORE_SWEEP, "7, 1, 0, 2, 4"));
+    ck_assert_str_eq("1,3;2,1", run(STORE_SWEEP, "7, 1, 0, 2, 4"));
     fixture_sums();
-    ck_assert_str_eq("2,2", run(STORE_SWEEP, "7, 1, 0, 2, 4"));
+    ck_assert_str_eq("1,0;2,2", run(STORE_SWEEP, "7, 1, 0, 2, 4"));
     ck_assert_str_eq("3,3", run(STORE_SWEEP, "7, 1, 2, 2, 4"));
-    ck_assert_str_eq(",0", run(STORE_SWEEP, "7, 1, 3, 2, 4"));
+    ck_assert_str_eq("", run(STORE_SWEEP, "7, 1, 3, 2, 4"));
     ck_assert_int_eq(15, pgtemp_int(db_admin, "SELECT cancelled FROM progress"));
     fixture_sums();
 }
@@ -288,7 +298,8 @@ END_TEST
 
 #define SOURCE(state, version, started)                                                            \
     "7, '{4}', '{" state "}', '{0}', '{" version "}', '{" started "}', '{infinity}', '{four}',"    \
-    " '{\"{[1,2]}\"}', '{\"{\\\"audience\\\": {\\\"where\\\": {\\\"city\\\": \\\"c1\\\"}}}\"}'"
+    " '{\"{[1,2]}\"}', '{\"{\\\"audience\\\": {\\\"where\\\": {\\\"city\\\": \\\"c1\\\"}}}\"}',"   \
+    " '{1}', '{1}', '{0}', '{infinity}', '{\"\"}', '{\"\"}'"
 
 START_TEST(a_start_freezes_the_audience_once)
 {
@@ -346,8 +357,8 @@ static const struct plan {
     {STORE_ADVANCE, NULL},
     {STORE_EVIDENCE, NULL},
     {STORE_FILL, "'{1,2}', '{100,100}', '{1970-01-01,1970-01-01}', '{0,0}', '{0,0}', '{1}'"},
-    {STORE_ENROL, "7, '{1,2}', 64"},
-    {STORE_ENROL_OPEN, "'{1,2}'"},
+    {STORE_ENROL, "7, '{1,2}', 64, '{1,2,3}'"},
+    {STORE_ENROL_OPEN, "'{1,2}', '{1,2,3}', '{}'"},
 };
 
 static void
