@@ -20,7 +20,7 @@ struct fill {
     bool asked;
     uint64_t round;
     usec_t not_before;
-    struct db_args args;
+    struct db_args args, live_args;
     enum device_class class;
     unsigned count;
     int32_t ids[FILL_DEVICES_MAX], size[FILL_DEVICES_MAX]; /* rows asked for, behind this key */

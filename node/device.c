@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPACITY_MIN 8u
-#define LOW_ROWS     16u
-#define LOW_AHEAD    ((int64_t) (60 * USEC_PER_SEC))
+#define CAPACITY_MORE 16u
+#define LIST_MIN      128u
+#define LOW_ROWS      16u
+#define LOW_AHEAD     ((int64_t) (60 * USEC_PER_SEC))
 
 /*
  * Turns of the classes, weights 8:4:1. Each class waits a number of turns; the one that waits
@@ -60,6 +61,13 @@ list_empty(struct entry_list *l)
 {
     free(l->entries);
     *l = (struct entry_list){0};
+}
+
+/* Entries that one list holds: some more than a fill brings, so that what joins finds room. */
+static unsigned
+list_max(const struct device *d)
+{
+    return MAX_OF(LIST_MIN, MIN_OF(d->live / 8, FILL_ENTRIES_MAX));
 }
 
 /* Whether `e` comes before the key (due, source, lead), or is it. Numbers of direct messages go
@@ -154,8 +162,9 @@ device_join(struct device *d, enum device_class c, const struct entry *e)
 {
     struct entry_list *l = &d->lists[c];
     const struct entry joining = *e; /* it may stand in the list that moves */
-    unsigned capacity = MAX_OF(CAPACITY_MIN, MIN_OF(l->capacity * 2u, FILL_ENTRIES_MAX)), place;
-    bool full = l->count == FILL_ENTRIES_MAX;
+    unsigned room = MAX_OF(list_max(d), l->count), place;
+    unsigned capacity = MIN_OF(l->capacity + CAPACITY_MORE, room);
+    bool full = l->count == room;
 
     if (l->horizon == 0 || !within(e, l->horizon, l->horizon_source, l->horizon_lead))
         return false;

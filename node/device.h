@@ -2,7 +2,8 @@
  * device.h - one sender in memory: its limits, its gap, its next enrollments.
  *
  * Pure; `now` is handed in. Plain struct so that the sender can walk it; lists change only through
- * these functions. Memory: this struct + 24 bytes per listed entry (bounds: FILL_ENTRIES_MAX).
+ * these functions. Memory: this struct + 24 bytes per listed entry: a list holds an eighth of what
+ * is live, within [128, FILL_ENTRIES_MAX].
  */
 #pragma once
 #include "node/breaker.h"

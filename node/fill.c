@@ -100,15 +100,16 @@ read_rows(struct audience *a, const struct db_reply *reply, unsigned row, int32_
     return row;
 }
 
+/* Of devices whose lists were read from the start. */
 static void
-count_live(struct partition *p, struct device *d)
+take_live(struct audience *a, const struct db_reply *reply)
 {
-    int64_t listed = 0;
+    for (unsigned row = 0; row < db_rows(reply, 1); row++) {
+        struct device *d = schedule_find(a->p->devices, (int32_t) db_get_int(reply, 1, row, 0));
 
-    for (unsigned c = 0; c < CLASS_COUNT; c++)
-        listed += d->lists[c].count;
-    if (listed > d->live)
-        audience_live(p, d, listed - (int64_t) d->live);
+        if (d && !d->fill_again)
+            audience_live(a->p, d, db_get_int(reply, 1, row, 1) - (int64_t) d->live);
+    }
 }
 
 static void
@@ -128,7 +129,6 @@ take_filled(struct audience *a, const struct db_reply *reply)
         if (device_fill(d, f->class, f->rows, count, read < (unsigned) f->size[i] ? NULL : &last) <
             0)
             continue; /* no memory: asked again */
-        count_live(a->p, d);
         audience_joined(a, d);
     }
     assert(row == db_rows(reply, 0));
@@ -145,9 +145,10 @@ on_filled(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         return;
     if (outcome == DB_REFUSED)
         partition_log_refused(a->p, "fill", reply);
-    if (outcome == DB_DONE)
+    if (outcome == DB_DONE) {
+        take_live(a, reply);
         take_filled(a, reply);
-    else
+    } else
         f->not_before = clock_boot() + AUDIENCE_AGAIN;
     for (unsigned i = 0; i < f->count; i++) {
         struct device *d = schedule_find(a->p->devices, f->ids[i]);
@@ -164,7 +165,8 @@ static void
 encode(struct audience *a)
 {
     struct fill *f = &a->fill;
-    unsigned sources;
+    int32_t fresh[FILL_DEVICES_MAX];
+    unsigned sources, fresh_count = 0;
     const int32_t *active = book_active(a->p->book, f->class, &sources);
 
     db_args_reset(&f->args);
@@ -174,13 +176,19 @@ encode(struct audience *a)
     db_put_int4s(&f->args, f->source_id, f->count);
     db_put_int4s(&f->args, f->lead_no, f->count);
     db_put_int4s(&f->args, active, MIN_OF(sources, CONTENT_STORED_MAX));
+    for (unsigned i = 0; i < f->count; i++)
+        if (f->due[i] == 0)
+            fresh[fresh_count++] = f->ids[i];
+    db_args_reset(&f->live_args);
+    db_put_int4s(&f->live_args, fresh, fresh_count);
 }
 
 usec_t
 fill_tick(struct audience *a, usec_t now)
 {
     struct fill *f = &a->fill;
-    const struct db_call call = {.statement = STORE_FILL, .args = &f->args};
+    const struct db_call calls[] = {{.statement = STORE_FILL, .args = &f->args},
+                                    {.statement = STORE_LIVE, .args = &f->live_args}};
 
     if (f->asked || f->queue.count == 0)
         return USEC_INFINITY;
@@ -193,8 +201,8 @@ fill_tick(struct audience *a, usec_t now)
     }
     encode(a);
     f->round = a->round;
-    f->asked =
-        db_submit(dbpool_lane(a->p->pool, LANE_FILL), &call, 1, READ_TIMEOUT, on_filled, a) == 0;
+    f->asked = db_submit(dbpool_lane(a->p->pool, LANE_FILL), calls, ARRAY_SIZE(calls), READ_TIMEOUT,
+                         on_filled, a) == 0;
     if (f->asked)
         return USEC_INFINITY;
     for (unsigned i = 0; i < f->count; i++) {
@@ -210,12 +218,16 @@ fill_tick(struct audience *a, usec_t now)
 int
 fill_new(struct fill *f)
 {
-    return db_args_init(&f->args, FILL_DEVICES_MAX * 64u + CONTENT_STORED_MAX * SOURCE_BYTES + 512);
+    int r =
+        db_args_init(&f->args, FILL_DEVICES_MAX * 64u + CONTENT_STORED_MAX * SOURCE_BYTES + 512);
+
+    return r < 0 ? r : db_args_init(&f->live_args, FILL_DEVICES_MAX * 8u + 64u);
 }
 
 void
 fill_done(struct fill *f)
 {
     db_args_done(&f->args);
+    db_args_done(&f->live_args);
     free(f->queue.ids);
 }

@@ -229,24 +229,43 @@ put_insert(struct db_args *args, const struct batch *b)
     return device_count;
 }
 
+/* Known rows: devices, phones, then texts (all of them, or the trigger only). */
 static void
-put_update(struct db_args *args, const struct batch *b)
+put_known(struct db_args *args, const struct batch *b, bool triggers_only)
 {
     int32_t devices[LEADS_PER_BATCH_MAX];
     int64_t phones[LEADS_PER_BATCH_MAX];
+    struct slice triggers[LEADS_PER_BATCH_MAX];
     uint32_t count = 0;
 
     for (uint32_t n = b->span.first; n < b->span.end; n++) {
-        uint32_t row = b->order[n];
-        if (!b->known[row])
+        const struct lead_row *r = &b->leads[b->order[n]];
+        if (!b->known[b->order[n]])
             continue;
-        devices[count] = b->leads[row].device_id;
-        phones[count++] = (int64_t) b->leads[row].phone;
+        devices[count] = r->device_id;
+        phones[count] = (int64_t) r->phone;
+        triggers[count++] = r->trigger.bytes > 0 ? r->trigger : (struct slice){"", 0};
     }
     db_put_int8(args, (int64_t) b->epoch);
     db_put_int4s(args, devices, count);
     db_put_int8s(args, phones, count);
-    put_texts(args, b, true);
+    if (triggers_only)
+        db_put_texts(args, triggers, count);
+    else
+        put_texts(args, b, true);
+}
+
+static void
+put_update(struct db_args *args, const struct batch *b)
+{
+    put_known(args, b, false);
+}
+
+/* Sequences that have passed these leads look for their triggers again. */
+static void
+put_triggers(struct db_args *args, const struct batch *b)
+{
+    put_known(args, b, true);
 }
 
 static void
@@ -283,7 +302,7 @@ on_written(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     if (!batch_committed(b, outcome, reply, write_next, probe) || !batch_epoch_holds(b, reply, 1))
         return;
     if (b->update)
-        decide_updated(b, reply, 3);
+        decide_updated(b, reply, 4);
     if ((uint64_t) db_get_int(reply, 2, 0, 0) == b->numbered) {
         accept_inserted(b);
         write_next(b);
@@ -301,14 +320,16 @@ write_next(struct batch *b)
         batch_end(b, STATUS_OK, "");
         return;
     }
-    struct db_args *insert = batch_args(b, 0), *update = batch_args(b, 1);
+    struct db_args *insert = batch_args(b, 0), *update = batch_args(b, 1), *back = batch_args(b, 2);
     b->numbered = put_insert(insert, b);
     put_update(update, b);
+    put_triggers(back, b);
     const struct db_call calls[] = {{STORE_LOCK_SHARED, NULL},
                                     {STORE_EPOCH, NULL},
                                     {STORE_INTAKE_LEAD_INSERT, insert},
+                                    {STORE_TRIGGER_BACK, back},
                                     {STORE_INTAKE_LEAD_UPDATE, update}};
-    batch_submit(b, LANE_INTAKE, calls, b->update ? 4 : 3, on_written);
+    batch_submit(b, LANE_INTAKE, calls, b->update ? 5 : 3, on_written);
 }
 
 void

@@ -340,6 +340,12 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " AND (e.due_at, e.source_id, abs(e.lead_no)) > (u.due_at, u.source_id, u.lead_no)"
         " ORDER BY due_at, source_id, abs(lead_no) LIMIT u.k) x"},
 
+    /* How many rows of each device are live, where its lists are read from the start: the size of its
+     * next fills depends on it. One look along the key per device. */
+    [STORE_LIVE] = {"live",
+        "SELECT u.device_id, (SELECT count(*)::int FROM enrollment e WHERE e.device_id = u.device_id"
+        " AND e.state <> 2) FROM unnest($1::int[]) u(device_id)"},
+
     /*
      * The next $3 leads behind the cursor of each device, of the open audience row with the highest
      * priority (at equal priority the one least advanced, so that campaigns take turns), of sources
@@ -568,7 +574,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * Audience rows of what was started up to version $2, for the next $4 devices after $3 that
      * lack some. upto = the device's last lead: the row lock waits for an import that is writing
      * this device, and then sees its last number. A sequence's has no end and counts whom it
-     * enrols. Answers the devices done; none: the pass is over.
+     * enrols; one without a trigger needs none. Answers the devices done; none: the pass is over.
      */
     [STORE_AUDIENCE] = {"audience",
         "WITH d AS MATERIALIZED (SELECT device_id, next_lead_no, content_version FROM device"
@@ -580,7 +586,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " CASE s.kind WHEN 2 THEN " OPEN_END " ELSE d.next_lead_no END FROM d JOIN source s"
         " ON s.started_version > d.content_version AND s.started_version <= $2::bigint"
         " AND s.state <> 2 AND d.device_id <@ s.devices"
-        " WHERE d.next_lead_no > 0 OR s.kind = 2 ORDER BY 1, 2"
+        " WHERE CASE s.kind WHEN 2 THEN s.trigger <> '' ELSE d.next_lead_no > 0 END ORDER BY 1, 2"
         " ON CONFLICT DO NOTHING RETURNING source_id, upto),"
         " p AS (UPDATE progress p SET audience = p.audience + g.upto"
         " FROM (SELECT source_id, sum(upto) AS upto FROM n WHERE upto < " OPEN_END " GROUP BY 1) g"
@@ -634,7 +640,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " RETURNING device_id, content_version),"
         " a AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
         " SELECT d.device_id, s.source_id, s.priority, 0, " OPEN_END " FROM d JOIN source s"
-        " ON s.kind = 2 AND s.state <> 2 AND s.started_version BETWEEN 1 AND d.content_version"
+        " ON s.kind = 2 AND s.state <> 2 AND s.trigger <> ''"
+        " AND s.started_version BETWEEN 1 AND d.content_version"
         " AND d.device_id <@ s.devices ORDER BY 1, 2 ON CONFLICT DO NOTHING)"
         " SELECT device_id FROM d"},
     /* $1 ids -> those that exist: residence, account as a number within this answer */

@@ -43,6 +43,7 @@ enum store_statement {
 
     /* audience */
     STORE_FILL,
+    STORE_LIVE,
     STORE_ENROL,
     STORE_ENROL_LOCK,
     STORE_ENROL_TRIGGER,

@@ -487,6 +487,299 @@ START_TEST(an_error_before_the_sync_undoes_a_claim_that_had_answered)
 }
 END_TEST
 
+/* ---- sequences and direct messages ---- */
+
+#define TOKEN_1 "{11111111-1111-7111-8111-111111111111}"
+
+/* Lead 1 of device 1 is at the last step of cold, claimed; a direct message waits there too. */
+static void
+open_sequences(void)
+{
+    fixture_open();
+    driver = pgtemp_open(pg, PARTITION, "fleetcast_node");
+    other = pgtemp_open(pg, PARTITION, NULL);
+    driver_pid = PQbackendPID(driver);
+    other_pid = PQbackendPID(other);
+    for (unsigned i = 0; i < STORE_COUNT; i++)
+        prepare(store_statements[i].name, store_statements[i].sql);
+    fixture_devices(1, 6, 5000, 15000);
+    fixture_sequences();
+    pgtemp_do(db_admin,
+              "UPDATE owner SET epoch = 7, driver = 'n1', clean = false;"
+              "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at, state, epoch,"
+              " token) VALUES (1, 1, 1, 3, now(), 1, 7, '" TOKEN_1 "'), (1, 0, -1, 0, now(), 0, 0,"
+              " '00000000-0000-0000-0000-000000000000'), (1, 1, 2, 1, now(), 0, 0,"
+              " '00000000-0000-0000-0000-000000000000');"
+              "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text) VALUES"
+              " (1, -1, 60111111111, now(), 'k', 'Hello');"
+              "UPDATE progress SET audience = 2, enrolled = 2 WHERE source_id = 1;"
+              "UPDATE progress SET audience = 1, enrolled = 1 WHERE source_id = 0");
+}
+
+static const char *const direct_7[] = {"7",   "{1}", "{1}",   "{0}", "{-1}",
+                                       "{0}", "{0}", TOKEN_1, NULL};
+static const struct step lock_and_direct[] = {{"lock_shared", NULL}, {"claim_direct", direct_7}};
+static const struct step refuse_direct[] = {{"lock_shared", NULL}, {"refuse", direct_7}};
+static const struct event direct_events[] = {
+    {"INSERT INTO optout(account, phone, number) VALUES ('main', 60111111111, 1)", 11, true},
+    {"UPDATE source SET state = 1 WHERE source_id = -1", 0, false},
+    {"UPDATE device SET residence = 1 WHERE device_id = 1", 21, false},
+    {"UPDATE owner SET epoch = 8", 24, false},
+    {"UPDATE direct SET expires_at = now()", 13, true},
+};
+
+START_TEST(a_direct_claim_that_waited_for_an_event_obeys_it)
+{
+    const struct event *e = &direct_events[_i];
+
+    ck_assert_int_eq(0, rows_after_event(e, lock_and_direct, 2, true));
+    send_steps(refuse_direct, 2);
+    PGresult *r = take_last(2);
+    ck_assert_int_eq(e->verdict, atoi(PQgetvalue(r, 0, 1)));
+    PQclear(r);
+    ck_assert_int_eq(!e->ends, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment"
+                                                    " WHERE source_id = 0"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(an_event_waits_for_a_direct_claim_and_sees_it)
+{
+    const struct event *e = &direct_events[_i];
+    char sql[500];
+
+    pgtemp_do(driver, "BEGIN");
+    PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
+    ck_assert_int_eq(1,
+                     rows_of(PQexecPrepared(driver, "claim_direct", 8, direct_7, NULL, NULL, 0)));
+    snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock(fleetcast_lock()); %s", e->sql);
+    pgtemp_send(other, sql);
+    pgtemp_wait_blocked(db_admin, other_pid);
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    ck_assert_int_eq(1, pgtemp_int(other, "SELECT count(*) FROM enrollment WHERE state = 1"
+                                          " AND source_id = 0"));
+    pgtemp_do(other, "SELECT pg_advisory_unlock(fleetcast_lock())");
+    fixture_sums();
+}
+END_TEST
+
+static const char *const fact_last[] = {"{1}",   "{1}", "{1}",   "{1}", TOKEN_1, "{3}",     "{3}",
+                                        "{0}",   "{1}", "{now}", "{1}", "{0}",   "{wamid}", "{now}",
+                                        "{now}", "{3}", "{0}",   "{5}", "{7}",   "{1}",     "{2}",
+                                        "{1}",   "{1}", "{now}", NULL};
+static const struct step lock_and_chain[] = {{"lock_shared", NULL}, {"finish", fact_last}};
+
+static int
+in_warm(void)
+{
+    return (int) pgtemp_int(db_admin, "SELECT count(*) FROM enrollment WHERE source_id = 2");
+}
+
+/* The event, rows that the chain leaves in warm. A fact of an older epoch is a fact all the same.
+ */
+static const struct {
+    struct event event;
+    int warm;
+} chain_events[] = {
+    {{"UPDATE source SET state = 2 WHERE source_id = 2", 0, false}, 0},
+    {{"UPDATE source SET state = 1 WHERE source_id = 2", 0, false}, 1},
+    {{"UPDATE owner SET epoch = 8", 0, false}, 1},
+    {{"INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
+      " WHERE lead_no = 1",
+      0, false},
+     1},
+};
+
+START_TEST(a_chain_that_waited_for_an_event_goes_by_it)
+{
+    ck_assert_int_eq(1 + chain_events[_i].warm,
+                     rows_after_event(&chain_events[_i].event, lock_and_chain, 2, true));
+    ck_assert_int_eq(chain_events[_i].warm, in_warm());
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM enrollment_end"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(an_event_waits_for_a_chain_and_sees_it)
+{
+    char sql[500];
+
+    pgtemp_do(driver, "BEGIN");
+    PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
+    ck_assert_int_eq(2, rows_of(PQexecPrepared(driver, "finish", 24, fact_last, NULL, NULL, 0)));
+    snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(fleetcast_lock()); %s; COMMIT",
+             chain_events[_i].event.sql);
+    pgtemp_send(other, sql);
+    pgtemp_wait_blocked(db_admin, other_pid);
+    ck_assert_int_eq(0, in_warm());
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    ck_assert_int_eq(1, in_warm()); /* a cancel's sweep ends it afterwards */
+    if (_i == 0) {
+        static const char *const values[] = {"7", "2", "0", "9", "9", NULL};
+        ck_assert_int_eq(1, rows_of(PQexecPrepared(driver, "sweep", 5, values, NULL, NULL, 0)));
+        ck_assert_int_eq(0, in_warm());
+    }
+    fixture_sums();
+}
+END_TEST
+
+/* Two ways into warm at once: the lead is in it once, whoever commits first. */
+START_TEST(a_chain_and_an_enrolment_by_hand_make_one_row)
+{
+    bool commits = _i == 0;
+
+    pgtemp_do(other, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock());"
+                     "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) VALUES"
+                     " (1, 2, 1, 1, now())");
+    send_steps(lock_and_chain, 2);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, commits ? "COMMIT" : "ROLLBACK");
+    ck_assert_int_eq(commits ? 1 : 2, rows_of(take_last(2)));
+    ck_assert_int_eq(1, in_warm());
+    ck_assert_int_eq(!commits, pgtemp_int(db_admin, "SELECT enrolled FROM progress"
+                                                    " WHERE source_id = 2"));
+}
+END_TEST
+
+static const char *const devices_1[] = {"{1}", NULL};
+static const char *const triggers_7[] = {"7", "{1}", "64", "{1}", "{1}", "{1}", "{0}", NULL};
+static const char *const back_3[] = {"7", "{1}", "{60000100003}", "{GO}", NULL};
+static const struct step enrol_by_trigger[] = {{"lock_shared", NULL},
+                                               {"enrol_lock", devices_1},
+                                               {"enrol_trigger", triggers_7}};
+
+static void
+lead_6_is_triggered(void)
+{
+    pgtemp_do(db_admin, "UPDATE lead SET trigger = 'GO' WHERE lead_no = 6");
+}
+
+/* Sets lead 3's trigger as an import does, and stays open. */
+static void
+trigger_of_3(PGconn *session)
+{
+    pgtemp_do(session, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock())");
+    if (session == driver)
+        PQclear(PQexecPrepared(driver, "trigger_back", 4, back_3, NULL, NULL, 0));
+    else
+        pgtemp_do(session, "UPDATE audience SET cursor = least(cursor, 2) WHERE source_id = 1");
+    pgtemp_do(session, "UPDATE lead SET trigger = 'GO' WHERE lead_no = 3");
+}
+
+START_TEST(an_enrolment_that_waited_for_a_trigger_sees_it)
+{
+    lead_6_is_triggered();
+    trigger_of_3(other);
+    send_steps(enrol_by_trigger, 3);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, "COMMIT");
+    ck_assert_int_eq(2, rows_of(take_last(3)));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM lead WHERE trigger <> ''"));
+    fixture_sums();
+}
+END_TEST
+
+START_TEST(mutant_without_the_cursors_lock_passes_a_trigger)
+{
+    const struct step steps[] = {{"lock_shared", NULL}, {"enrol_trigger", triggers_7}};
+
+    lead_6_is_triggered();
+    trigger_of_3(other);
+    send_steps(steps, 2);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, "COMMIT");
+    ck_assert_int_eq(1, rows_of(take_last(2)));
+    ck_assert_int_eq(6, pgtemp_int(db_admin, "SELECT cursor FROM audience"));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM lead WHERE trigger <> ''"));
+}
+END_TEST
+
+START_TEST(a_trigger_that_waited_for_an_enrolment_sets_the_cursor_back)
+{
+    lead_6_is_triggered();
+    pgtemp_do(driver, "BEGIN");
+    for (unsigned i = 0; i < 3; i++) {
+        int n = i == 0 ? 0 : i == 1 ? 1 : 7;
+        PQclear(PQexecPrepared(driver, enrol_by_trigger[i].name, n, enrol_by_trigger[i].values,
+                               NULL, NULL, 0));
+    }
+    pgtemp_send(other, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock());"
+                       "UPDATE audience SET cursor = least(cursor, 2) WHERE source_id = 1;"
+                       "UPDATE lead SET trigger = 'GO' WHERE lead_no = 3; COMMIT");
+    pgtemp_wait_blocked(db_admin, other_pid);
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    send_steps(enrol_by_trigger, 3);
+    ck_assert_int_eq(1, rows_of(take_last(3)));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM lead WHERE trigger <> ''"));
+    fixture_sums();
+}
+END_TEST
+
+/* The statement of an import itself, against an enrolment that holds the cursors. */
+START_TEST(trigger_back_waits_for_the_cursors)
+{
+    pgtemp_do(db_admin, "UPDATE audience SET cursor = 6");
+    pgtemp_do(other, "BEGIN; SELECT FROM audience WHERE upto = 2147483647 FOR UPDATE");
+    const struct step steps[] = {{"lock_shared", NULL}, {"trigger_back", back_3}};
+    send_steps(steps, 2);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, "COMMIT");
+    PQclear(take_last(2));
+    ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT cursor FROM audience"));
+}
+END_TEST
+
+START_TEST(an_enrolment_by_trigger_that_waited_for_a_take_enrols_nothing)
+{
+    lead_6_is_triggered();
+    ck_assert_int_eq(0, rows_after_event(&events[EVENT_TAKE], enrol_by_trigger, 3, true));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM lead WHERE trigger = 'GO'"));
+    ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM trigger_use"));
+    fixture_sums();
+}
+END_TEST
+
+/* Lead 2 waits for step 1 of revision 1; revision 2 has its step 1 an hour later, as step 2. */
+static const char *const restep_7[] = {"7",   "1", "0", "9", "9", "{1}", "{1}", "{2}",
+                                       "{5}", "0", "2", "0", "0", "0",   NULL};
+static const char *const claim_of_2[] = {"7",   "{1}", "{1}",   "{1}", "{2}",
+                                         "{1}", "{0}", TOKEN_1, NULL};
+
+START_TEST(a_claim_that_waited_for_a_move_is_stale)
+{
+    const struct step steps[] = {{"lock_shared", NULL}, {"claim", claim_of_2}};
+
+    pgtemp_do(other, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock());"
+                     "UPDATE enrollment SET step = 2, revision = 2 WHERE lead_no = 2");
+    send_steps(steps, 2);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, "COMMIT");
+    ck_assert_int_eq(0, rows_of(take_last(2)));
+}
+END_TEST
+
+START_TEST(a_move_that_waited_for_a_claim_leaves_the_row)
+{
+    const struct step steps[] = {{"lock_shared", NULL}, {"restep", restep_7}};
+
+    pgtemp_do(other, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock());"
+                     "UPDATE enrollment SET state = 1 WHERE lead_no = 2");
+    send_steps(steps, 2);
+    pgtemp_wait_blocked(db_admin, driver_pid);
+    pgtemp_do(other, "COMMIT");
+    PQclear(take_last(2));
+    ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT step FROM enrollment WHERE lead_no = 2"));
+    pgtemp_do(db_admin, "UPDATE enrollment SET state = 0 WHERE lead_no = 2"); /* it came back */
+    send_steps(steps, 2);
+    PQclear(take_last(2));
+    ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT step FROM enrollment WHERE lead_no = 2"));
+    ck_assert_int_eq(0, rows_after_event(&events[EVENT_TAKE], steps, 2, true));
+}
+END_TEST
+
 static Suite *
 locks_suite(void)
 {
@@ -515,8 +808,33 @@ locks_suite(void)
     return s;
 }
 
+static Suite *
+sequences_suite(Suite *s)
+{
+    TCase *t = tcase_create("sequences");
+    int d = (int) (sizeof(direct_events) / sizeof(direct_events[0]));
+    int c = (int) (sizeof(chain_events) / sizeof(chain_events[0]));
+
+    tcase_set_timeout(t, 30);
+    tcase_add_checked_fixture(t, open_sequences, close_sessions);
+    tcase_add_loop_test(t, a_direct_claim_that_waited_for_an_event_obeys_it, 0, d);
+    tcase_add_loop_test(t, an_event_waits_for_a_direct_claim_and_sees_it, 0, d);
+    tcase_add_loop_test(t, a_chain_that_waited_for_an_event_goes_by_it, 0, c);
+    tcase_add_loop_test(t, an_event_waits_for_a_chain_and_sees_it, 0, c);
+    tcase_add_loop_test(t, a_chain_and_an_enrolment_by_hand_make_one_row, 0, 2);
+    tcase_add_test(t, an_enrolment_that_waited_for_a_trigger_sees_it);
+    tcase_add_test(t, mutant_without_the_cursors_lock_passes_a_trigger);
+    tcase_add_test(t, a_trigger_that_waited_for_an_enrolment_sets_the_cursor_back);
+    tcase_add_test(t, trigger_back_waits_for_the_cursors);
+    tcase_add_test(t, an_enrolment_by_trigger_that_waited_for_a_take_enrols_nothing);
+    tcase_add_test(t, a_claim_that_waited_for_a_move_is_stale);
+    tcase_add_test(t, a_move_that_waited_for_a_claim_leaves_the_row);
+    suite_add_tcase(s, t);
+    return s;
+}
+
 int
 main(void)
 {
-    return fixture_run(locks_suite());
+    return fixture_run(sequences_suite(locks_suite()));
 }

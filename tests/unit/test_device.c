@@ -104,6 +104,7 @@ START_TEST(a_full_list_lowers_its_horizon)
 {
     struct entry_list *l = &device->lists[CLASS_SEQUENCE];
 
+    device->live = 8 * FILL_ENTRIES_MAX;
     fill(CLASS_SEQUENCE, FILL_ENTRIES_MAX, 10, true);
     ck_assert(!join(CLASS_SEQUENCE, 100000, 2, 7)); /* behind the last: it is the one to go */
     ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 1) * 10);
@@ -111,6 +112,23 @@ START_TEST(a_full_list_lowers_its_horizon)
     ck_assert_uint_eq(l->count, FILL_ENTRIES_MAX);
     ck_assert_int_eq(l->horizon, (FILL_ENTRIES_MAX - 2) * 10);
     ck_assert_int_eq(l->entries[2].source_id, 2);
+    assert_sorted(CLASS_SEQUENCE);
+}
+END_TEST
+
+/* 4 KiB a device with 1,000 live enrollments, however they came. */
+START_TEST(a_list_stays_small_while_many_join)
+{
+    const struct entry_list *l = &device->lists[CLASS_SEQUENCE];
+
+    fill(CLASS_SEQUENCE, 0, 0, true);
+    for (int32_t i = 0; i < 1000; i++) {
+        device->live++;
+        join(CLASS_SEQUENCE, i * SECOND, 1, i);
+    }
+    ck_assert_uint_eq(l->count, 128);
+    ck_assert_int_eq(l->horizon, 127 * SECOND);
+    ck_assert_uint_le(sizeof(struct device) + l->capacity * sizeof(struct entry), 4096);
     assert_sorted(CLASS_SEQUENCE);
 }
 END_TEST
@@ -142,6 +160,7 @@ START_TEST(random_joins_and_takes)
     enum device_class c;
     int64_t next;
 
+    device->live = 8 * FILL_ENTRIES_MAX;
     fill(CLASS_CAMPAIGN, 0, 0, true);
     for (int round = 0; round < 5000; round++) {
         if (count < 400 && rng_between(&rng, 0, 1)) {
@@ -446,6 +465,7 @@ main(void)
     tcase_add_test(all, nothing_is_known_at_first);
     tcase_add_test(all, horizon_of_a_fill);
     tcase_add_test(all, a_full_list_lowers_its_horizon);
+    tcase_add_test(all, a_list_stays_small_while_many_join);
     tcase_add_test(all, equal_due_times_keep_their_order);
     tcase_add_test(all, random_joins_and_takes);
     tcase_add_test(all, entries_of_a_paused_source_are_skipped);
