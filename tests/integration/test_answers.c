@@ -9,7 +9,7 @@
 
 #include "tests/support/driver.h"
 
-#define VERIFY_CHECKS 8u
+#define VERIFY_CHECKS 10u
 
 static struct pgtemp *pg;
 static PGconn *db;
@@ -124,7 +124,7 @@ START_TEST(what_is_no_question_is_said_so)
         {"device", "-1", ""},           {"device", "7", "3"},        {"leads", NULL, ""},
         {"devices", NULL, "x"},         {"devices", NULL, "-1"},     {"messages", NULL, "17"},
         {"messages", "soon", ""},       {"messages", NULL, "17:zz"}, {"verify", NULL, "0"},
-        {"verify", NULL, "8"},          {"verify", NULL, "x"},       {"locate", "4294967296", ""},
+        {"verify", NULL, "10"},         {"verify", NULL, "x"},       {"locate", "4294967296", ""},
         {"messages", "2026-11-24", ""},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -308,7 +308,7 @@ START_TEST(verify_is_green_on_a_sound_partition)
     pgtemp_do(db, "INSERT INTO audience(device_id, source_id, cursor, upto) VALUES (1, 5, 1, 3)");
     pgtemp_do(db, "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) VALUES"
                   " (1, 5, 1, now())");
-    pgtemp_do(db, "UPDATE progress SET audience = 3, enrolled = 1");
+    pgtemp_do(db, "UPDATE progress SET audience = 3, enrolled = 1 WHERE source_id = 5");
     const char *name = broken(example);
     ck_assert_msg(!name, "%s: %s", name, example);
 }
@@ -324,7 +324,7 @@ static const struct {
      " epoch_history(epoch, driver, incarnation, how, taken_at) VALUES (0, 'n1',"
      " gen_random_uuid(), 'planted', '2020-01-01')",
      "no device had two drivers", "device 2: epoch 0 after epoch"},
-    {"UPDATE progress SET audience = 1", "counts sum to the audience",
+    {"UPDATE progress SET audience = 1 WHERE source_id = 5", "counts sum to the audience",
      "source spring: audience 1, accounted for 0"},
     {"UPDATE message SET lead_no = 1 WHERE device_id = 1 AND lead_no = 2", "nothing was sent twice",
      "device 1 source 5 lead 1 step 0: 2 times"},
@@ -334,8 +334,19 @@ static const struct {
     {"INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state) VALUES (1, 5, 99,"
      " now(), 2)",
      "every enrollment has its lead, device and source", "device 1 source 5 lead 99"},
+    {"INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at) VALUES (1, "
+     "5,"
+     " 1, 1, 0, now()); INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state) VALUES"
+     " (1, 5, 1, now(), 2)",
+     "every lead of a sequence stands in one place", "both in it and through it"},
+    {"INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at) VALUES (1, "
+     "5,"
+     " 2, 2, 0, now()); UPDATE message SET lead_no = 2, step = CASE lead_no WHEN 2 THEN 2 ELSE 1 "
+     "END"
+     " WHERE device_id = 1 AND lead_no IN (2, 4)",
+     "steps of a sequence go up", "lead 2: step 1 after step 2"},
     {"INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state, epoch) VALUES (1, 5, 1,"
-     " now(), 1, 0); UPDATE progress SET audience = 1",
+     " now(), 1, 0); UPDATE progress SET audience = 1 WHERE source_id = 5",
      "no claim of an older epoch is open", "claimed in epoch 0"},
     {"INSERT INTO audience(device_id, source_id, cursor, upto) VALUES (1, 5, 4, 4);",
      "cursors lie within their audiences", "device 1 source 5: cursor 4, end 4, last lead 3"},
