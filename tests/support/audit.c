@@ -2,229 +2,67 @@
 #include "audit.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define uthash_fatal(words) abort()
-#include <uthash.h>
-
+#include "audit_inner.h"
 #include "audit_read.h"
 
-#define NAMED_MAX 20u
+#define NAMED_MAX     20u
+#define UNKNOWN_WAITS (24ull * 3600 * USEC_PER_SEC) /* then a step goes on without its outcome */
 
-struct sender { /* one device of devices.csv */
-    long device_id;
-    char *address;
-    usec_t min_gap;
-    UT_hash_handle by_id, by_address;
-};
-
-struct wish {  /* one message that was asked for */
-    char *key; /* campaign \n address \n +phone */
-    char *text;
-    char state[16]; /* as exported; "" = no row */
-    unsigned taken, right_text;
-    struct wish *next_same; /* other campaigns for the same address and phone */
-    UT_hash_handle hh, by_pair;
-    char *pair; /* address \n +phone: head of next_same when hashed by_pair */
-};
-
-struct exported {
-    char *token, *campaign, *state;
-    UT_hash_handle hh;
-};
-
-struct send { /* a receipt, for the checks in time */
-    usec_t first, last, end;
-    char *address, *token, *to;
-};
-
-struct audit {
-    const struct audit_input *in;
-    struct audit_result r;
-    FILE *details, *errors;
-    struct audit_content content;
-    struct sender *by_id, *by_address;
-    struct wish *wishes, *pairs;
-    struct exported *exported;
-    struct send *sends;
-    size_t send_count, send_room;
-    usec_t first_seen, last_seen;
-};
-
-static void
-offence(struct audit *a, uint64_t *count, const char *name, const char *what)
+void
+audit_offence(struct audit *a, uint64_t *count, const char *name, const char *what)
 {
     if ((*count)++ < NAMED_MAX && a->details)
         fprintf(a->details, "%s: %s\n", name, what);
 }
 
-static char *
-join(const char *x, const char *y)
+char *
+audit_join(const char *x, const char *y)
 {
     char *out = NULL;
     return asprintf(&out, "%s\n%s", x, y) < 0 ? NULL : out;
 }
 
-static int
-on_device(void *arg, const struct audit_row *h, const struct audit_row *row)
-{
-    struct audit *a = arg;
-    int id = audit_column(h, "device_id"), address = audit_column(h, "address"),
-        gap = audit_column(h, "min_delay_ms");
-    if (id < 0 || address < 0 || (unsigned) id >= row->count || (unsigned) address >= row->count)
-        return 0; /* a rejected row is nobody's wish */
-    struct sender *s = calloc(1, sizeof(*s)), *known;
-    s->device_id = atol(row->fields[id]);
-    s->address = strdup(row->fields[address]);
-    s->min_gap = gap >= 0 && (unsigned) gap < row->count
-                     ? (usec_t) atol(row->fields[gap]) * USEC_PER_MSEC
-                     : 0;
-    HASH_FIND(by_id, a->by_id, &s->device_id, sizeof(s->device_id), known);
-    if (known) {
-        free(s->address);
-        free(s);
-        return 0;
-    }
-    HASH_ADD(by_id, a->by_id, device_id, sizeof(s->device_id), s);
-    HASH_ADD_KEYPTR(by_address, a->by_address, s->address, strlen(s->address), s);
-    return 0;
-}
-
-/* "+60123..." from what stood in the file; "" when it holds no number. Own code on purpose. */
-static void
-plain_phone(char out[32], const char *text, const char *country)
-{
-    char digits[32] = "";
-    size_t n = 0;
-    bool plus = false;
-    for (const char *p = text; *p && n < 24; p++) {
-        if (*p == '+' && n == 0)
-            plus = true;
-        else if (*p >= '0' && *p <= '9')
-            digits[n++] = *p;
-        else if (!strchr(" -.()/", *p)) {
-            out[0] = '\0';
-            return;
-        }
-    }
-    digits[n] = '\0';
-    char *d = digits;
-    if (!plus && strncmp(d, "00", 2) == 0) {
-        d += 2;
-        plus = true;
-    }
-    if (!plus && d[0] == '0' && country)
-        snprintf(out, 32, "+%.6s%.20s", country, d + 1);
-    else
-        snprintf(out, 32, "+%.24s", d);
-    if (strlen(out) < 9 || strlen(out) > 16)
-        out[0] = '\0';
-}
-
 static const char *
-field(const struct audit_row *h, const struct audit_row *row, const char *name, size_t bytes)
+column(const struct audit_row *h, const struct audit_row *row, const char *name)
 {
-    for (unsigned i = 0; i < h->count && i < row->count; i++)
-        if (strlen(h->fields[i]) == bytes && strncasecmp(h->fields[i], name, bytes) == 0)
-            return row->fields[i];
-    return "";
+    int i = audit_column(h, name);
+    return i >= 0 && (unsigned) i < row->count ? row->fields[i] : "";
 }
 
-/* {{variable|default}} with the row's own columns; the phone as it is sent. */
-static char *
-render(const char *text, const struct audit_row *h, const struct audit_row *row, const char *phone)
-{
-    char *out = NULL;
-    size_t size;
-    FILE *f = open_memstream(&out, &size);
-    while (*text) {
-        const char *open = strstr(text, "{{"), *close = open ? strstr(open, "}}") : NULL;
-        if (!close) {
-            fputs(text, f);
-            break;
-        }
-        fwrite(text, 1, (size_t) (open - text), f);
-        const char *name = open + 2, *bar = memchr(name, '|', (size_t) (close - name)),
-                   *end = bar ? bar : close;
-        while (*name == ' ')
-            name++;
-        size_t bytes = (size_t) (end - name);
-        while (bytes && name[bytes - 1] == ' ')
-            bytes--;
-        const char *value =
-            bytes == 5 && strncmp(name, "phone", 5) == 0 ? phone : field(h, row, name, bytes);
-        if (value[0])
-            fputs(value, f);
-        else if (bar)
-            fwrite(bar + 1, 1, (size_t) (close - bar - 1), f);
-        text = close + 2;
-    }
-    fclose(f);
-    return out;
-}
+/* ---- what we claim ---- */
 
 static void
-add_wish(struct audit *a, const struct audit_campaign *c, const char *address, const char *phone,
-         char *text)
+keep_exported(struct audit *a, const char *token, const char *source, long step, const char *state)
 {
-    struct wish *w = calloc(1, sizeof(*w)), *known, *head;
-    w->pair = join(address, phone);
-    w->key = join(c->name, w->pair);
-    w->text = text;
-    HASH_FIND_STR(a->wishes, w->key, known);
-    if (known) { /* the same lead twice in the file is one wish */
-        free(w->pair);
-        free(w->key);
-        free(w->text);
-        free(w);
+    struct audit_exported *e = calloc(1, sizeof(*e)), *known;
+    HASH_FIND_STR(a->exported, token, known);
+    if (known) {
+        audit_offence(a, &a->r.duplicates, "two exported rows with one token", token);
+        free(e);
         return;
     }
-    HASH_ADD_KEYPTR(hh, a->wishes, w->key, strlen(w->key), w);
-    HASH_FIND(by_pair, a->pairs, w->pair, strlen(w->pair), head);
-    if (head) {
-        w->next_same = head->next_same;
-        head->next_same = w;
-    } else
-        HASH_ADD_KEYPTR(by_pair, a->pairs, w->pair, strlen(w->pair), w);
-    a->r.asked++;
-}
-
-static int
-on_lead(void *arg, const struct audit_row *h, const struct audit_row *row)
-{
-    struct audit *a = arg;
-    char phone[32];
-    long id = atol(field(h, row, "device_id", 9));
-    struct sender *s;
-    HASH_FIND(by_id, a->by_id, &id, sizeof(id), s);
-    plain_phone(phone, field(h, row, "phone", 5), a->in->country);
-    if (!s || !phone[0])
-        return 0;
-    for (unsigned i = 0; i < a->content.count; i++) {
-        const struct audit_campaign *c = &a->content.campaigns[i];
-        bool fits = audit_campaign_has(c, id);
-        for (unsigned k = 0; k < c->where_count; k++)
-            fits &= strcmp(field(h, row, c->columns[k], strlen(c->columns[k])), c->values[k]) == 0;
-        if (fits)
-            add_wish(a, c, s->address, phone, render(c->text, h, row, phone));
-    }
-    return 0;
+    e->token = strdup(token);
+    e->source = strdup(source);
+    e->state = strdup(state);
+    e->step = step;
+    HASH_ADD_KEYPTR(hh, a->exported, e->token, strlen(e->token), e);
 }
 
 static int
 on_message(void *arg, const struct audit_row *h, const struct audit_row *row)
 {
     struct audit *a = arg;
-    long id = atol(field(h, row, "device_id", 9));
-    struct sender *s;
+    long id = atol(column(h, row, "device_id")), step = atol(column(h, row, "step"));
+    struct audit_sender *s;
     HASH_FIND(by_id, a->by_id, &id, sizeof(id), s);
-    const char *phone = field(h, row, "phone", 5), *state = field(h, row, "state", 5);
-    char plus[40], *pair, *key;
+    const char *phone = column(h, row, "phone"), *state = column(h, row, "state"),
+               *source = column(h, row, "source");
+    char plus[40];
     snprintf(plus, sizeof(plus), "%s%.30s", phone[0] == '+' ? "" : "+", phone);
-    pair = join(s ? s->address : "?", plus);
-    key = join(field(h, row, "source", 6), pair);
-    struct wish *w;
+    char *pair = audit_join(s ? s->address : "?", plus), *key = audit_wish_key(source, step, pair);
+    struct audit_wish *w;
     HASH_FIND_STR(a->wishes, key, w);
     /* Attempts that failed before a sent one do not hide it. */
     if (w && strcmp(w->state, "sent") != 0 &&
@@ -232,56 +70,76 @@ on_message(void *arg, const struct audit_row *h, const struct audit_row *row)
         snprintf(w->state, sizeof(w->state), "%s", state);
     free(pair);
     free(key);
-    struct exported *e = calloc(1, sizeof(*e)), *known;
-    e->token = strdup(field(h, row, "token", 5));
-    e->campaign = strdup(field(h, row, "source", 6));
-    e->state = strdup(state);
-    HASH_FIND_STR(a->exported, e->token, known);
-    if (known) {
-        offence(a, &a->r.duplicates, "two exported rows with one token", e->token);
-        free(e->token);
-        free(e->campaign);
-        free(e->state);
-        free(e);
-    } else
-        HASH_ADD_KEYPTR(hh, a->exported, e->token, strlen(e->token), e);
+    keep_exported(a, column(h, row, "token"), source, step, state);
     return 0;
 }
 
-/* The wish that a receipt answers: by its token's campaign, else by text, else the first of the
- * pair. */
-static struct wish *
-wish_of(struct audit *a, const struct audit_receipt *r, struct wish *head)
+/* ---- what the provider received ---- */
+
+static bool
+has_text(const struct audit_wish *w, const char *text)
 {
-    struct exported *e;
-    HASH_FIND_STR(a->exported, r->token, e);
+    for (unsigned i = 0; i < w->text_count; i++)
+        if (strcmp(w->texts[i], text) == 0)
+            return true;
+    return false;
+}
+
+/* The wish that a receipt answers: by its token's row, else by text, else the first of the pair. */
+static struct audit_wish *
+wish_of(struct audit *a, const struct audit_receipt *r, const struct audit_exported *e,
+        struct audit_wish *head)
+{
     if (e) {
-        char *key = join(e->campaign, head->pair);
-        struct wish *w;
+        char *key = audit_wish_key(e->source, e->step, head->pair);
+        struct audit_wish *w;
         HASH_FIND_STR(a->wishes, key, w);
         free(key);
         if (w)
             return w;
     }
-    struct wish *same = NULL;
-    for (struct wish *w = head; w; w = w->next_same)
-        if (strcmp(w->text, r->text) == 0 && (!same || (same->taken && !w->taken)))
+    struct audit_wish *same = NULL;
+    for (struct audit_wish *w = head; w; w = w->next_same)
+        if (has_text(w, r->text) && (!same || (same->taken && !w->taken)))
             same = w;
     return same ? same : head;
+}
+
+static void
+keep_send(struct audit *a, const struct audit_receipt *r, const char *source)
+{
+    if (a->send_count == a->send_room) {
+        a->send_room = a->send_room ? a->send_room * 2 : 1024;
+        a->sends = realloc(a->sends, a->send_room * sizeof(*a->sends));
+        if (!a->sends)
+            abort();
+    }
+    a->sends[a->send_count++] =
+        (struct audit_send){r->first,           r->last,          r->end,        r->taken,
+                            strdup(r->address), strdup(r->token), strdup(r->to), source};
+}
+
+static void
+take_receipt(struct audit_wish *w, const struct audit_receipt *r)
+{
+    if (w->taken++ == 0 || r->first < w->first) {
+        w->first = r->first;
+        w->done = r->end ? r->end : r->last;
+    }
 }
 
 static int
 on_receipt(void *arg, const struct audit_receipt *r)
 {
     struct audit *a = arg;
-    if (a->send_count == a->send_room) {
-        a->send_room = a->send_room ? a->send_room * 2 : 1024;
-        a->sends = realloc(a->sends, a->send_room * sizeof(*a->sends));
-        if (!a->sends)
-            return -ENOMEM;
-    }
-    a->sends[a->send_count++] = (struct send){r->first,           r->last,          r->end,
-                                              strdup(r->address), strdup(r->token), strdup(r->to)};
+    struct audit_exported *e;
+    HASH_FIND_STR(a->exported, r->token, e);
+    char *pair = audit_join(r->address, r->to);
+    struct audit_wish *head, *w;
+    HASH_FIND(by_pair, a->pairs, pair, strlen(pair), head);
+    free(pair);
+    w = head ? wish_of(a, r, e, head) : NULL;
+    keep_send(a, r, e ? e->source : w && w->source ? w->source->name : "");
     if (!r->taken)
         return 0;
     a->r.received++;
@@ -289,166 +147,128 @@ on_receipt(void *arg, const struct audit_receipt *r)
         a->first_seen = r->first;
     if (r->first > a->last_seen)
         a->last_seen = r->first;
-    char *pair = join(r->address, r->to);
-    struct wish *head;
-    HASH_FIND(by_pair, a->pairs, pair, strlen(pair), head);
-    free(pair);
-    if (!head) {
-        offence(a, &a->r.phantom, "phantom: nobody asked for it", r->token);
+    if (!w) {
+        audit_offence(a, &a->r.phantom, "phantom: nobody asked for it", r->token);
         return 0;
     }
-    struct wish *w = wish_of(a, r, head);
-    w->taken++;
-    if (strcmp(w->text, r->text) != 0)
-        offence(a, &a->r.wrong_text, "wrong text", r->token);
+    take_receipt(w, r);
+    if (!has_text(w, r->text))
+        audit_offence(a, &a->r.wrong_text, "wrong text", r->token);
     return 0;
 }
 
+/* ---- wishes against both ---- */
+
 static bool
-ended_on_purpose(const char *state)
+is(const struct audit_wish *w, const char *state)
 {
-    return strcmp(state, "failed") == 0 || strcmp(state, "expired") == 0 ||
-           strcmp(state, "skipped") == 0 || strcmp(state, "cancelled") == 0;
+    return strcmp(w->state, state) == 0;
+}
+
+static bool
+is_sent(const struct audit_wish *w)
+{
+    return is(w, "sent") || is(w, "delivered") || is(w, "read");
+}
+
+static bool
+is_skipped(const struct audit_wish *w)
+{
+    return is(w, "skipped") || is(w, "expired");
+}
+
+/* Only one of two contents has this step, and the lead went by the other one. */
+static bool
+left_out(const struct audit *a, const struct audit_wish *w)
+{
+    return a->in->older && w->contents != 3 && w->taken == 0 && w->state[0] == '\0';
+}
+
+static const struct audit_wish *
+step_before(const struct audit *a, const struct audit_wish *w)
+{
+    const struct audit_wish *b = w->before;
+    while (b && left_out(a, b))
+        b = b->before;
+    return b;
+}
+
+/* What came of the step before lets this one be sent. */
+static bool
+may_follow(const struct audit_wish *before)
+{
+    if (!before)
+        return true;
+    return is_sent(before) ||
+           (is(before, "failed") && before->source && before->source->goes_on_after_failure) ||
+           (is_skipped(before) && before->source && !before->source->stops_on_skip);
+}
+
+/* Steps in order, each only after the one before was settled, and not before its delay. */
+static void
+judge_order(struct audit *a, const struct audit_wish *w)
+{
+    const struct audit_wish *b = step_before(a, w);
+    if (!b || w->taken == 0)
+        return;
+    bool after_doubt = is(b, "unknown") && b->taken && w->first >= b->first + UNKNOWN_WAITS;
+    if (!may_follow(b) && !after_doubt)
+        audit_offence(a, &a->r.out_of_order, "sent although the step before does not allow it",
+                      w->key);
+    while (b && b->taken == 0)
+        b = step_before(a, b);
+    if (b && w->first < b->done + w->delay) {
+        char what[512];
+        snprintf(what, sizeof(what), "%.1f ms after the step before, not %.1f: %s",
+                 ((double) w->first - (double) b->done) / 1e3, (double) w->delay / 1e3, w->key);
+        audit_offence(a, w->first < b->done ? &a->r.out_of_order : &a->r.step_too_soon,
+                      "step too early", what);
+    }
+}
+
+static void
+judge_receipts_of(struct audit *a, const struct audit_wish *w, bool not_due)
+{
+    bool unknown = is(w, "unknown"), ended = is(w, "failed") || is_skipped(w) || is(w, "cancelled");
+    for (unsigned i = 1; i < w->taken; i++)
+        audit_offence(a, &a->r.duplicates, "sent twice", w->key);
+    if (is_sent(w) && w->taken == 0)
+        audit_offence(a, &a->r.false_sent, "said to be sent, never received", w->key);
+    if (w->taken == 0 && !is_sent(w) && !unknown && !ended && !not_due)
+        audit_offence(a, &a->r.lost, "lost", w->key);
+    if (w->taken > 0 && !is_sent(w) && !unknown && !audit_forgotten(a, w))
+        audit_offence(a, &a->r.hidden_unknown, "received, but not shown as sent or unknown",
+                      w->key);
+    judge_order(a, w);
 }
 
 static void
 judge_wishes(struct audit *a)
 {
-    for (struct wish *w = a->wishes; w; w = w->hh.next) {
-        bool sent = strcmp(w->state, "sent") == 0 || strcmp(w->state, "delivered") == 0 ||
-                    strcmp(w->state, "read") == 0;
-        bool unknown = strcmp(w->state, "unknown") == 0;
-        a->r.sent += sent;
-        a->r.unknown += unknown;
-        a->r.failed += strcmp(w->state, "failed") == 0;
-        a->r.ended += ended_on_purpose(w->state) && strcmp(w->state, "failed") != 0;
-        a->r.waiting += w->state[0] == '\0';
-        if (!a->in->receipts)
-            continue;
-        for (unsigned i = 1; i < w->taken; i++)
-            offence(a, &a->r.duplicates, "sent twice", w->key);
-        if (sent && w->taken == 0)
-            offence(a, &a->r.false_sent, "said to be sent, never received", w->key);
-        if (w->taken == 0 && !sent && !unknown && !ended_on_purpose(w->state))
-            offence(a, &a->r.lost, "lost", w->key);
-        if (w->taken > 0 && !sent && !unknown)
-            offence(a, &a->r.hidden_unknown, "received, but not shown as sent or unknown", w->key);
+    for (struct audit_wish *w = a->wishes; w; w = w->hh.next) {
+        bool absent = w->state[0] == '\0',
+             not_due = absent &&
+                       (!may_follow(step_before(a, w)) || left_out(a, w) || audit_excused(a, w));
+        a->r.sent += is_sent(w);
+        a->r.unknown += is(w, "unknown");
+        a->r.failed += is(w, "failed");
+        a->r.ended += is_skipped(w) || is(w, "cancelled");
+        a->r.waiting += absent;
+        a->r.not_due += not_due;
+        if (a->in->receipts)
+            judge_receipts_of(a, w, not_due);
     }
-}
-
-static int
-by_address_then_time(const void *x, const void *y)
-{
-    const struct send *a = x, *b = y;
-    int c = strcmp(a->address, b->address);
-    return c ? c : (a->first > b->first) - (a->first < b->first);
-}
-
-static uint64_t
-epoch_of(const char *token, char partition[32])
-{
-    unsigned long long epoch = 0;
-    partition[0] = '\0';
-    return sscanf(token, "v1.%31[^.].%llu.", partition, &epoch) == 2 ? epoch : 0;
-}
-
-static void
-judge_pace(struct audit *a)
-{
-    for (size_t i = 1; i < a->send_count; i++) {
-        const struct send *p = &a->sends[i - 1], *q = &a->sends[i];
-        struct sender *s;
-        HASH_FIND(by_address, a->by_address, q->address, strlen(q->address), s);
-        if (!s || strcmp(p->address, q->address) != 0)
-            continue;
-        usec_t from = p->end ? p->end : p->last, gap = q->first > from ? q->first - from : 0;
-        if (!a->r.shortest_gap || gap < a->r.shortest_gap)
-            a->r.shortest_gap = gap;
-        if (gap < s->min_gap) {
-            char what[256];
-            snprintf(what, sizeof(what), "%.1f ms instead of %.1f ms before %s", (double) gap / 1e3,
-                     (double) s->min_gap / 1e3, q->token);
-            offence(a, &a->r.pacing_violations, "too early", what);
-        }
-    }
-}
-
-static int
-by_time(const void *x, const void *y)
-{
-    const struct send *a = x, *b = y;
-    return (a->first > b->first) - (a->first < b->first);
-}
-
-/* A partition's epochs never fall in the order of first bytes: else two drivers were at work. */
-static void
-judge_drivers(struct audit *a)
-{
-    struct {
-        char name[32];
-        uint64_t epoch;
-    } seen[256] = {0};
-    for (size_t i = 0; i < a->send_count; i++) {
-        char partition[32];
-        uint64_t epoch = epoch_of(a->sends[i].token, partition);
-        size_t k = 0;
-        while (k < ARRAY_SIZE(seen) - 1 && seen[k].name[0] && strcmp(seen[k].name, partition) != 0)
-            k++;
-        memcpy(seen[k].name, partition, sizeof(partition));
-        if (epoch == 0 || epoch < seen[k].epoch)
-            offence(a, &a->r.two_drivers, "an older epoch sends after a newer one",
-                    a->sends[i].token);
-        seen[k].epoch = MAX_OF(seen[k].epoch, epoch);
-    }
-}
-
-static int
-judge_optouts(struct audit *a)
-{
-    FILE *f = fopen(a->in->optouts, "re");
-    if (!f) {
-        fprintf(a->errors, "audit: %s: %s\n", a->in->optouts, strerror(errno));
-        return -errno;
-    }
-    char phone[32];
-    unsigned long long at;
-    while (fscanf(f, "%31[^,],%llu\n", phone, &at) == 2)
-        for (size_t i = 0; i < a->send_count; i++)
-            if (a->sends[i].first > at &&
-                strcmp(a->sends[i].to + 1, phone[0] == '+' ? phone + 1 : phone) == 0)
-                offence(a, &a->r.after_optout, "sent after the opt-out was acknowledged",
-                        a->sends[i].token);
-    fclose(f);
-    return 0;
 }
 
 static void
 audit_done(struct audit *a)
 {
-    struct sender *s, *s2;
-    HASH_CLEAR(by_address, a->by_address);
-    HASH_ITER(by_id, a->by_id, s, s2)
-    {
-        HASH_DELETE(by_id, a->by_id, s);
-        free(s->address);
-        free(s);
-    }
-    struct wish *w, *w2;
-    HASH_CLEAR(by_pair, a->pairs);
-    HASH_ITER(hh, a->wishes, w, w2)
-    {
-        HASH_DEL(a->wishes, w);
-        free(w->key);
-        free(w->pair);
-        free(w->text);
-        free(w);
-    }
-    struct exported *e, *e2;
+    struct audit_exported *e, *e2;
     HASH_ITER(hh, a->exported, e, e2)
     {
         HASH_DEL(a->exported, e);
         free(e->token);
-        free(e->campaign);
+        free(e->source);
         free(e->state);
         free(e);
     }
@@ -458,32 +278,24 @@ audit_done(struct audit *a)
         free(a->sends[i].to);
     }
     free(a->sends);
-    audit_content_done(&a->content);
+    free(a->silences);
+    audit_wishes_done(a);
 }
 
 int
 audit_run(const struct audit_input *in, struct audit_result *ret, FILE *details, FILE *errors)
 {
     struct audit a = {.in = in, .details = details, .errors = errors};
-    int rc = audit_read_content(in->content, &a.content, errors);
+    int rc = audit_wishes_read(&a);
     if (rc == 0)
-        rc = audit_read_csv(in->devices, in->refused_devices, on_device, &a, errors);
-    if (rc == 0)
-        rc = audit_read_csv(in->leads, in->refused_leads, on_lead, &a, errors);
+        rc = audit_silences_read(&a);
     if (rc == 0)
         rc = audit_read_csv(in->messages, NULL, on_message, &a, errors);
     if (rc == 0 && in->receipts)
         rc = audit_read_receipts(in->receipts, on_receipt, &a, errors);
     if (rc == 0) {
         judge_wishes(&a);
-        if (a.send_count) {
-            qsort(a.sends, a.send_count, sizeof(*a.sends), by_address_then_time);
-            judge_pace(&a);
-            qsort(a.sends, a.send_count, sizeof(*a.sends), by_time);
-            judge_drivers(&a);
-        }
-        if (in->optouts)
-            rc = judge_optouts(&a);
+        audit_judge_time(&a);
         if (a.last_seen > a.first_seen)
             a.r.messages_per_s =
                 (double) (a.r.received - 1) * 1e6 / (double) (a.last_seen - a.first_seen);
@@ -497,7 +309,8 @@ uint64_t
 audit_offences(const struct audit_result *r)
 {
     return r->lost + r->duplicates + r->phantom + r->false_sent + r->hidden_unknown +
-           r->wrong_text + r->pacing_violations + r->after_optout + r->two_drivers;
+           r->wrong_text + r->pacing_violations + r->after_optout + r->two_drivers +
+           r->out_of_order + r->step_too_soon + r->after_order + r->in_quiet_hours + r->over_cap;
 }
 
 void
@@ -522,4 +335,11 @@ audit_print(const struct audit_result *r, bool receipts, FILE *out)
             (unsigned long long) r->hidden_unknown, (unsigned long long) r->wrong_text,
             (unsigned long long) r->pacing_violations, (unsigned long long) r->after_optout,
             (unsigned long long) r->two_drivers);
+    fprintf(
+        out,
+        "  out of order %llu   step too soon %llu   after pause or cancel %llu   in quiet hours "
+        "%llu   over a cap %llu\n",
+        (unsigned long long) r->out_of_order, (unsigned long long) r->step_too_soon,
+        (unsigned long long) r->after_order, (unsigned long long) r->in_quiet_hours,
+        (unsigned long long) r->over_cap);
 }

@@ -16,18 +16,36 @@ struct extras {
 static int
 write_report(const char *path, const struct audit_result *r, const struct extras *x)
 {
-    json_t *j =
-        json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I s:f s:f}",
-                  "asked", (json_int_t) r->asked, "received", (json_int_t) r->received, "sent",
-                  (json_int_t) r->sent, "unknown", (json_int_t) r->unknown, "failed",
-                  (json_int_t) r->failed, "ended", (json_int_t) r->ended, "waiting",
-                  (json_int_t) r->waiting, "lost", (json_int_t) r->lost, "duplicates",
-                  (json_int_t) r->duplicates, "phantom", (json_int_t) r->phantom, "false_sent",
-                  (json_int_t) r->false_sent, "hidden_unknown", (json_int_t) r->hidden_unknown,
-                  "wrong_text", (json_int_t) r->wrong_text, "pacing_violations",
-                  (json_int_t) r->pacing_violations, "after_optout", (json_int_t) r->after_optout,
-                  "two_drivers", (json_int_t) r->two_drivers, "shortest_gap_ms",
-                  (double) r->shortest_gap / 1e3, "messages_per_s", r->messages_per_s);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {{"asked", r->asked},
+                  {"received", r->received},
+                  {"sent", r->sent},
+                  {"unknown", r->unknown},
+                  {"failed", r->failed},
+                  {"ended", r->ended},
+                  {"waiting", r->waiting},
+                  {"not_due", r->not_due},
+                  {"lost", r->lost},
+                  {"duplicates", r->duplicates},
+                  {"phantom", r->phantom},
+                  {"false_sent", r->false_sent},
+                  {"hidden_unknown", r->hidden_unknown},
+                  {"wrong_text", r->wrong_text},
+                  {"pacing_violations", r->pacing_violations},
+                  {"after_optout", r->after_optout},
+                  {"two_drivers", r->two_drivers},
+                  {"out_of_order", r->out_of_order},
+                  {"step_too_soon", r->step_too_soon},
+                  {"after_order", r->after_order},
+                  {"in_quiet_hours", r->in_quiet_hours},
+                  {"over_cap", r->over_cap}};
+    json_t *j = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        json_object_set_new(j, counts[i].name, json_integer((json_int_t) counts[i].value));
+    json_object_set_new(j, "shortest_gap_ms", json_real((double) r->shortest_gap / 1e3));
+    json_object_set_new(j, "messages_per_s", json_real(r->messages_per_s));
     json_object_set_new(j, "receipts_checked", json_boolean(x->receipts));
     json_object_set_new(j, "lateness_ms",
                         json_pack("{s:f s:f s:f}", "p50", x->p50, "p99", x->p99, "max", x->max));
@@ -50,7 +68,11 @@ main(int argc, char **argv)
                                             {"refused-leads", 1, NULL, 'L'},
                                             {"receipts", 1, NULL, 'r'},
                                             {"messages", 1, NULL, 'm'},
-                                            {"optouts", 1, NULL, 'o'},
+                                            {"silences", 1, NULL, 's'},
+                                            {"older", 1, NULL, 'O'},
+                                            {"direct", 1, NULL, 'i'},
+                                            {"enrolments", 1, NULL, 'n'},
+                                            {"sources", 1, NULL, 'S'},
                                             {"country", 1, NULL, 'y'},
                                             {"json", 1, NULL, 'j'},
                                             {"lateness", 1, NULL, 't'},
@@ -61,7 +83,9 @@ main(int argc, char **argv)
     const char **slots[] = {['D'] = &in.refused_devices, ['L'] = &in.refused_leads,
                             ['d'] = &in.devices,         ['l'] = &in.leads,
                             ['c'] = &in.content,         ['r'] = &in.receipts,
-                            ['m'] = &in.messages,        ['o'] = &in.optouts,
+                            ['m'] = &in.messages,        ['s'] = &in.silences,
+                            ['O'] = &in.older,           ['i'] = &in.direct,
+                            ['n'] = &in.enrolments,      ['S'] = &in.sources,
                             ['y'] = &in.country,         ['j'] = &json,
                             ['t'] = &lateness,           ['w'] = &wall_ms};
     int o;
@@ -77,7 +101,8 @@ main(int argc, char **argv)
     }
     if (!in.devices || !in.leads || !in.content || !in.messages) {
         fprintf(stderr, "usage: audit --devices F --leads F --content F --messages F "
-                        "[--refused-devices F] [--refused-leads F] [--receipts F] [--optouts F] "
+                        "[--refused-devices F] [--refused-leads F] [--receipts F] [--silences F] "
+                        "[--older F] [--direct F] [--enrolments F] [--sources A,B] "
                         "[--country N] [--json F] [--lateness P50,P99,MAX] "
                         "[--wall-ms N] [--exactly-once] [--open]\n");
         return 2;

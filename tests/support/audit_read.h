@@ -1,4 +1,4 @@
-/* audit_read.h - the audit's own readers: CSV rows, content, receipts. */
+/* audit_read.h - the audit's own readers of CSV rows and receipts. */
 #pragma once
 #include <stdio.h>
 
@@ -19,21 +19,6 @@ typedef int audit_row_fn(void *arg, const struct audit_row *header, const struct
 int audit_read_csv(const char *path, const char *refused, audit_row_fn *fn, void *arg,
                    FILE *errors);
 int audit_column(const struct audit_row *header, const char *name); /* -1 = absent */
-
-struct audit_campaign {
-    char *name, *text; /* text: template's text, or "template:NAME:LANG" + 0x1f + parameters, with
-                          {{variables}} */
-    char *devices;     /* "1-500,700," or NULL = all */
-    unsigned where_count;
-    char *columns[8], *values[8];
-};
-struct audit_content {
-    unsigned count;
-    struct audit_campaign campaigns[64];
-};
-int audit_read_content(const char *path, struct audit_content *ret, FILE *errors);
-void audit_content_done(struct audit_content *c);
-bool audit_campaign_has(const struct audit_campaign *c, long device_id);
 
 struct audit_receipt {
     usec_t first, last, end;

@@ -27,7 +27,7 @@ struct story {
     unsigned taken[3]; /* receipts of each */
     long long first[3], end[3];
     bool no_row[3];
-    const char *extra_receipt, *optouts;
+    const char *extra_receipt, *silences;
 };
 
 static struct story
@@ -82,11 +82,11 @@ run(const struct story *s)
     put("content.yaml", content_yaml);
     put("receipts", receipts);
     put("messages.csv", messages);
-    put("optouts", s->optouts ? s->optouts : "");
+    put("silences", s->silences ? s->silences : "");
     free(receipts);
     free(messages);
     const char *names[] = {"devices.csv", "leads.csv",    "content.yaml",
-                           "receipts",    "messages.csv", "optouts"};
+                           "receipts",    "messages.csv", "silences"};
     for (int i = 0; i < 6; i++)
         snprintf(paths[i], sizeof(paths[i]), "%s/%s", dir, names[i]);
     struct audit_input in = {.devices = paths[0],
@@ -94,7 +94,7 @@ run(const struct story *s)
                              .content = paths[2],
                              .receipts = paths[3],
                              .messages = paths[4],
-                             .optouts = paths[5],
+                             .silences = paths[5],
                              .country = "60"};
     struct audit_result ret;
     ck_assert_int_eq(audit_run(&in, &ret, NULL, stderr), 0);
@@ -192,9 +192,9 @@ END_TEST
 START_TEST(after_optout_is_red)
 {
     struct story s = clean();
-    s.optouts = "+60100000002,1149999\n";
+    s.silences = "optout,+60100000002,1149999,0\n";
     ck_assert_uint_eq(run(&s).after_optout, 1);
-    s.optouts = "+60100000002,1150000\n";
+    s.silences = "optout,60100000002,1150000,0\n";
     ck_assert_uint_eq(run(&s).after_optout, 0);
 }
 END_TEST
@@ -281,7 +281,7 @@ main(void)
     int bad = srunner_ntests_failed(runner);
     srunner_free(runner);
     const char *names[] = {"devices.csv",  "leads.csv", "content.yaml",        "receipts",
-                           "messages.csv", "optouts",   "devices.rejects.csv", "leads.rejects.csv"};
+                           "messages.csv", "silences",  "devices.rejects.csv", "leads.rejects.csv"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         char path[256];
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
