@@ -663,6 +663,24 @@ book_put_optout(struct book *b, const char *account, uint64_t phone)
     return 0;
 }
 
+void
+book_drop_optout(struct book *b, const char *account, uint64_t phone)
+{
+    struct breaker_item *a;
+    struct optout_item *item = NULL;
+
+    HASH_FIND_STR(b->breakers[BREAKER_ACCOUNT], account, a);
+    if (a) {
+        const struct optout_key key = optout_key(&a->breaker, phone);
+
+        HASH_FIND(hh, b->optouts, &key, sizeof(key), item);
+    }
+    if (!item)
+        return;
+    HASH_DEL(b->optouts, item);
+    free(item);
+}
+
 bool
 book_opted_out(const struct book *b, const struct breaker *account, uint64_t phone)
 {

@@ -126,5 +126,6 @@ struct breaker *book_breaker(struct book *b, enum breaker_kind kind, const char 
 unsigned book_breakers_open(const struct book *b, enum breaker_kind kind);
 
 int book_put_optout(struct book *b, const char *account, uint64_t phone) _must_check_;
+void book_drop_optout(struct book *b, const char *account, uint64_t phone);
 /* `account` is the device's account breaker: it names the account without a text compare. */
 bool book_opted_out(const struct book *b, const struct breaker *account, uint64_t phone);

@@ -67,6 +67,27 @@
     " NULL::timestamptz FROM done UNION ALL SELECT NULL, device_id, source_id, lead_no, step,"     \
     " revision, due_at FROM chained"
 
+#define OPTOUT_INSERT                                                                              \
+    " o AS (UPDATE owner SET optout_number = optout_number + (SELECT count(*) FROM fresh)"         \
+    " WHERE EXISTS (SELECT FROM fresh) RETURNING optout_number - (SELECT count(*) FROM fresh)"     \
+    " AS before), i AS (INSERT INTO optout(account, phone, number, reason)"                        \
+    " SELECT account, phone, o.before + k, reason FROM fresh, o) "
+#define PEOPLE " unnest($2::text[], $3::bigint[]) u(account, phone) "
+#define LIVE_SOURCES                                                                               \
+    " live AS MATERIALIZED (SELECT source_id FROM progress WHERE audience > not_in_audience + "    \
+    "sent"                                                                                         \
+    " + failed + expired + skipped + cancelled) "
+#define FOUND                                                                                      \
+    " u AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::text[], $4::bigint[])"                \
+    " u(n, account, phone)),"                                                                      \
+    " w AS MATERIALIZED (SELECT x.n, x.device_id, x.lead_no, d.account, d.residence = 1 OR EXISTS" \
+    " (SELECT FROM live JOIN enrollment e ON e.device_id = x.device_id"                            \
+    " AND e.source_id = live.source_id AND e.lead_no = x.lead_no AND e.state = 1) AS busy FROM"    \
+    " (SELECT u.n, u.account, l.device_id, l.lead_no FROM u JOIN lead l ON l.phone = u.phone"      \
+    " UNION ALL SELECT u.n, u.account, c.device_id, c.lead_no FROM u"                              \
+    " JOIN direct c ON c.phone = u.phone) x JOIN device d USING (device_id)"                       \
+    " WHERE x.account IN (d.account, '') AND" EPOCH_IS_MINE ") "
+
 #define DEVICE_COLUMNS                                                                             \
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
     " address, url, zone, token "
@@ -607,6 +628,262 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "UPDATE source s SET state = 1, paused_until = 'infinity',"
         " because = 'the provider refuses its template or parameters'"
         " WHERE source_id = $2::int AND" SOURCE_OPEN "AND" EPOCH_IS_MINE},
+
+    /*
+     * ---- acts of people. Each transaction is on LANE_TICK, behind the lock it names. ----
+     *
+     * $3 accounts, $4 phones, $5 reasons, $6 hashes, by $2 n. Exclusive lock: a claim that committed
+     * before is seen (its row is left alone, the guard knows the phone), one that waits sees the
+     * opt-out. Numbers are drawn under the lock, so peers that read by number miss none. Answers the
+     * n that are new; who opted out before, or was erased, is known. Crash before: nothing was
+     * acknowledged; after: the next driver loads it.
+     */
+    [STORE_OPTOUT_ADD] = {"optout_add",
+        "WITH a AS MATERIALIZED (SELECT DISTINCT ON (account, phone) *"
+        " FROM unnest($2::int[], $3::text[], $4::bigint[], $5::text[], $6::bytea[])"
+        " a(n, account, phone, reason, hash) WHERE" EPOCH_IS_MINE "ORDER BY account, phone, n),"
+        " fresh AS MATERIALIZED (SELECT a.*, row_number() OVER (ORDER BY n) AS k FROM a"
+        " WHERE NOT EXISTS (SELECT FROM optout o WHERE o.account = a.account AND o.phone = a.phone)"
+        " AND NOT EXISTS (SELECT FROM forgotten f WHERE f.account IN (a.account, '')"
+        " AND f.hash = a.hash))," OPTOUT_INSERT
+        "SELECT n FROM fresh"},
+    /*
+     * Ends what waits for these people ($2 accounts, '' = every; $3 phones) with reason $4, on every
+     * device here; with $5 also what stands as unknown (it stays counted so, and its message row
+     * stays). Follows the statement that keeps new rows from being claimed, under its exclusive
+     * lock. What is claimed is on the wire: its fact settles it, and the next claim ends it. Only
+     * sources that have live rows are looked through. Answers the rows that ended.
+     */
+    [STORE_OPTOUT_END] = {"optout_end",
+        "WITH" LIVE_SOURCES ", who AS MATERIALIZED (SELECT l.device_id, l.lead_no FROM" PEOPLE
+        "JOIN lead l ON l.phone = u.phone JOIN device d ON d.device_id = l.device_id"
+        " WHERE d.residence = 0 AND u.account IN (d.account, '')"
+        " UNION SELECT c.device_id, c.lead_no FROM" PEOPLE
+        "JOIN direct c ON c.phone = u.phone JOIN device d ON d.device_id = c.device_id"
+        " WHERE d.residence = 0 AND u.account IN (d.account, '')),"
+        " gone AS (DELETE FROM enrollment e USING who CROSS JOIN live"
+        " WHERE e.device_id = who.device_id AND e.source_id = live.source_id"
+        " AND e.lead_no = who.lead_no AND (e.state = 0 OR (e.state = 2 AND $5::bool))"
+        " AND" EPOCH_IS_MINE "RETURNING e.*),"
+        " i AS (INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
+        " SELECT device_id, source_id, lead_no, step, $4::smallint, now() FROM gone WHERE step > 0"
+        " ON CONFLICT DO NOTHING),"
+        " m AS (INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id,"
+        " source_id, lead_no, step, attempt, state, reason) SELECT now(), now(), $1::bigint, 0,"
+        " uuid_v7(now()), device_id, source_id, lead_no, step, attempt, 5, $4::smallint FROM gone"
+        " WHERE state = 0),"
+        " p AS (UPDATE progress p SET skipped = p.skipped + g.skipped FROM"
+        " (SELECT source_id, count(*) AS skipped FROM gone WHERE state = 0 GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id)"
+        " SELECT device_id, source_id, lead_no FROM gone"},
+    /* As optout_add; exclusive, so that the two are in one order. The hash of an erasure goes too:
+     * the person asks to hear again. What was ended stays ended. */
+    [STORE_OPTOUT_REMOVE] = {"optout_remove",
+        "WITH a AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::text[], $4::bigint[],"
+        " $5::bytea[]) a(n, account, phone, hash) WHERE" EPOCH_IS_MINE "),"
+        " o AS (DELETE FROM optout o USING a WHERE o.account = a.account AND o.phone = a.phone"
+        " RETURNING a.n),"
+        " f AS (DELETE FROM forgotten f USING a WHERE f.account IN (a.account, '')"
+        " AND f.hash = a.hash RETURNING a.n)"
+        " SELECT n FROM o UNION SELECT n FROM f"},
+
+    /*
+     * Erasure, in steps that may be repeated. 1, exclusive: an opt-out on every account where the
+     * person is known ($2 n, $3 accounts, '' = every; $4 phones), then optout_end, then forget_find.
+     * 2: the messages' provider ids go (they can hold the phone). 3, exclusive: optout_end again,
+     * for a row may have been enrolled meanwhile, then forget_erase. A crash between leaves the
+     * person opted out, not acknowledged as erased; who asks again goes on from there.
+     */
+    [STORE_FORGET_BLOCK] = {"forget_block",
+        "WITH u AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::text[], $4::bigint[])"
+        " u(n, account, phone) WHERE" EPOCH_IS_MINE "),"
+        " w AS MATERIALIZED (SELECT u.*, l.device_id FROM u JOIN lead l ON l.phone = u.phone"
+        " UNION ALL SELECT u.*, c.device_id FROM u JOIN direct c ON c.phone = u.phone),"
+        " fresh AS MATERIALIZED (SELECT a.*, 'forgotten'::text AS reason, row_number() OVER () AS k"
+        " FROM (SELECT DISTINCT d.account, w.phone FROM w JOIN device d USING (device_id)"
+        " WHERE w.account IN (d.account, '')) a WHERE NOT EXISTS (SELECT FROM optout o"
+        " WHERE o.account = a.account AND o.phone = a.phone))," OPTOUT_INSERT
+        "SELECT count(*) FROM fresh"},
+    /* Where these people are: n, device, lead, account, whether it is claimed or its device moves.
+     */
+    [STORE_FORGET_FIND] = {"forget_find",
+        "WITH" LIVE_SOURCES "," FOUND "SELECT n, device_id, lead_no, account, busy FROM w"},
+    /* Reads only, without the lock: of closed days by their index, the others whole. Nothing is
+     * added for these leads ($1 devices, $2 numbers) any more. */
+    [STORE_FORGET_TOKENS] = {"forget_tokens",
+        "SELECT claimed_at, token FROM message m WHERE m.device_id = ANY($1::int[])"
+        " AND m.lead_no = ANY($2::int[]) AND EXISTS (SELECT FROM unnest($1::int[], $2::int[])"
+        " u(device_id, lead_no) WHERE u.device_id = m.device_id AND u.lead_no = m.lead_no)"},
+    /* By day and token ($2, $3): short, under the shared lock. */
+    [STORE_FORGET_IDS] = {"forget_ids",
+        "WITH u AS MATERIALIZED (SELECT * FROM unnest($2::timestamptz[], $3::uuid[]) u(at, token)"
+        " WHERE" EPOCH_IS_MINE "), m AS (UPDATE message m SET provider_id = '' FROM u"
+        " WHERE m.claimed_at = u.at AND m.token = u.token AND m.provider_id <> ''),"
+        " r AS (UPDATE receipt r SET provider_id = '' FROM u WHERE r.token = u.token"
+        " AND r.provider_id <> '') SELECT count(*) FROM u"},
+    /* $5 hashes. Nothing of who is claimed, or on a device that moves. Answers n: how many of its
+     * leads and direct messages went, and whether something stayed; the hash is there for who has
+     * nothing that stayed. */
+    [STORE_FORGET_ERASE] = {"forget_erase",
+        "WITH" LIVE_SOURCES "," FOUND ","
+        " h AS MATERIALIZED (SELECT v.* FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bytea[])"
+        " v(n, account, phone, hash) WHERE" EPOCH_IS_MINE
+        " AND NOT EXISTS (SELECT FROM w WHERE w.n = v.n AND w.busy)),"
+        " k AS MATERIALIZED (SELECT w.device_id, w.lead_no FROM w JOIN h USING (n)),"
+        " f AS (INSERT INTO forgotten(account, hash) SELECT account, hash FROM h"
+        " ON CONFLICT DO NOTHING RETURNING hash),"
+        " o AS (DELETE FROM optout o USING h WHERE o.phone = h.phone"
+        " AND h.account IN (o.account, '')),"
+        " l AS (DELETE FROM lead l USING k WHERE l.device_id = k.device_id"
+        " AND l.lead_no = k.lead_no),"
+        " c AS (DELETE FROM direct c USING k WHERE c.device_id = k.device_id"
+        " AND c.lead_no = k.lead_no),"
+        " t AS (DELETE FROM trigger_use t USING k WHERE t.device_id = k.device_id"
+        " AND t.lead_no = k.lead_no)"
+        " SELECT h.n, (SELECT count(*) FROM w WHERE w.n = h.n), EXISTS (SELECT FROM f"
+        " WHERE f.hash = h.hash) FROM h"},
+
+    /*
+     * Direct messages: by $2 n device, phone, key, text, end of its time, hash; at most $9 wait on
+     * one device. Text, queue row and counters in one statement, under the shared lock. A key that
+     * is there answers what it got then (verdict 3). Verdicts: 0 done, 1 no such device, 2 it moves,
+     * 3 known, 4 opted out, 5 erased, 6 over its time, 7 too many wait. Crash before: nothing, the
+     * caller asks again; after: the key is known.
+     */
+    [STORE_SEND] = {"send",
+        "WITH v AS MATERIALIZED (SELECT a.*, c.lead_no AS known_no,"
+        " row_number() OVER (PARTITION BY a.device_id, a.key ORDER BY a.n) AS twin,"
+        " CASE WHEN d.device_id IS NULL THEN 1 WHEN c.device_id IS NOT NULL THEN 3"
+        " WHEN d.residence <> 0 THEN 2 WHEN o.phone IS NOT NULL THEN 4"
+        " WHEN EXISTS (SELECT FROM forgotten f WHERE f.account IN (d.account, '')"
+        " AND f.hash = a.hash) THEN 5 WHEN a.expires_at <= now() THEN 6 ELSE 0 END AS verdict"
+        " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::text[], $6::text[],"
+        " $7::timestamptz[], $8::bytea[]) a(n, device_id, phone, key, text, expires_at, hash)"
+        " LEFT JOIN device d USING (device_id)"
+        " LEFT JOIN direct c ON c.device_id = a.device_id AND c.key = a.key"
+        " LEFT JOIN optout o ON o.account = d.account AND o.phone = a.phone WHERE" EPOCH_IS_MINE "),"
+        " r AS MATERIALIZED (SELECT v.*, row_number() OVER (PARTITION BY device_id ORDER BY n) AS k"
+        " FROM v WHERE verdict = 0 AND twin = 1),"
+        " w AS MATERIALIZED (SELECT x.device_id, (SELECT count(*) FROM (SELECT FROM enrollment e"
+        " WHERE e.device_id = x.device_id AND e.source_id = 0 AND e.state = 0 LIMIT $9::int) y)"
+        " AS waiting FROM (SELECT DISTINCT device_id FROM r) x),"
+        " g AS MATERIALIZED (SELECT r.* FROM r JOIN w USING (device_id)"
+        " WHERE w.waiting + r.k <= $9::int),"
+        " d AS (UPDATE device d SET next_direct_no = d.next_direct_no + s.rows FROM"
+        " (SELECT device_id, count(*)::int AS rows FROM g GROUP BY 1) s"
+        " WHERE d.device_id = s.device_id RETURNING d.device_id, d.next_direct_no - s.rows AS base),"
+        " i AS MATERIALIZED (SELECT g.*, (-(d.base + g.k))::int AS lead_no FROM g JOIN d"
+        " USING (device_id)),"
+        " c AS (INSERT INTO direct(device_id, lead_no, phone, accepted_at, expires_at, key, text)"
+        " SELECT device_id, lead_no, phone, now(), expires_at, key, text FROM i),"
+        " e AS (INSERT INTO enrollment(device_id, source_id, lead_no, due_at)"
+        " SELECT device_id, 0, lead_no, now() FROM i),"
+        " p AS (UPDATE progress SET audience = audience + s.rows, enrolled = enrolled + s.rows"
+        " FROM (SELECT count(*) AS rows FROM i) s WHERE source_id = 0)"
+        " SELECT v.n, CASE WHEN v.verdict <> 0 THEN v.verdict WHEN b.lead_no IS NULL THEN 7"
+        " WHEN v.twin > 1 THEN 3 ELSE 0 END, coalesce(v.known_no, b.lead_no), now()"
+        " FROM v LEFT JOIN i b ON b.device_id = v.device_id AND b.key = v.key"},
+
+    /*
+     * Enrols leads by hand: by $2 n device, phone, source, first step, revision, delay; $8 again.
+     * Shared lock. The end of who goes through again is deleted with the same commit. Verdicts as
+     * of send, and 8 cancelled, 9 has been through it, 10 no such lead. Crash before: nothing;
+     * after: known.
+     */
+    [STORE_LEAD_ENROL] = {"lead_enrol",
+        "WITH v AS MATERIALIZED (SELECT a.*, l.lead_no,"
+        " row_number() OVER (PARTITION BY a.device_id, a.source_id, a.phone ORDER BY a.n) AS twin,"
+        " CASE WHEN l.lead_no IS NULL THEN 10 WHEN d.residence <> 0 THEN 2"
+        " WHEN e.device_id IS NOT NULL THEN 3 WHEN o.phone IS NOT NULL THEN 4"
+        " WHEN s.state IS NULL OR s.state = 2 THEN 8"
+        " WHEN x.device_id IS NOT NULL AND NOT a.again THEN 9 ELSE 0 END AS verdict"
+        " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::int[], $6::smallint[],"
+        " $7::smallint[], $8::bigint[], $9::bool[])"
+        " a(n, device_id, phone, source_id, step, revision, delay, again)"
+        " LEFT JOIN lead l ON l.phone = a.phone AND l.device_id = a.device_id"
+        " LEFT JOIN device d ON d.device_id = l.device_id"
+        " LEFT JOIN optout o ON o.account = d.account AND o.phone = a.phone"
+        " LEFT JOIN source s ON s.source_id = a.source_id"
+        " LEFT JOIN enrollment e ON e.device_id = l.device_id AND e.source_id = a.source_id"
+        " AND e.lead_no = l.lead_no"
+        " LEFT JOIN enrollment_end x ON x.device_id = l.device_id AND x.source_id = a.source_id"
+        " AND x.lead_no = l.lead_no WHERE" EPOCH_IS_MINE "),"
+        " gone AS (DELETE FROM enrollment_end x USING v WHERE v.verdict = 0"
+        " AND x.device_id = v.device_id AND x.source_id = v.source_id AND x.lead_no = v.lead_no),"
+        " i AS (INSERT INTO enrollment(device_id, source_id, lead_no, step, revision, due_at)"
+        " SELECT device_id, source_id, lead_no, step, revision,"
+        " now() + delay * interval '1 microsecond' FROM v WHERE verdict = 0 AND twin = 1"
+        " ON CONFLICT DO NOTHING RETURNING *),"
+        " p AS (UPDATE progress p SET audience = p.audience + g.rows, enrolled = p.enrolled + g.rows"
+        " FROM (SELECT source_id, count(*) AS rows FROM i GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id)"
+        " SELECT v.n, CASE WHEN v.verdict = 0 AND (v.twin > 1 OR i.lead_no IS NULL) THEN 3"
+        " ELSE v.verdict END, v.lead_no, i.due_at FROM v LEFT JOIN i"
+        " ON i.device_id = v.device_id AND i.source_id = v.source_id AND i.lead_no = v.lead_no"},
+    /*
+     * Takes leads out of a source: by $2 n device, phone, source. Shared lock; the row's own lock
+     * keeps it from a claim, and a claim that was first is on the wire (11: ask again). A row that
+     * stands as unknown goes, its message stays unknown. Verdicts as before, and 12 not in it.
+     */
+    [STORE_LEAD_REMOVE] = {"lead_remove",
+        "WITH v AS MATERIALIZED (SELECT a.*, l.lead_no, CASE WHEN l.lead_no IS NULL THEN 10"
+        " WHEN d.residence <> 0 THEN 2 WHEN e.state = 1 THEN 11 WHEN e.device_id IS NOT NULL THEN 0"
+        " WHEN x.device_id IS NOT NULL THEN 3 ELSE 12 END AS verdict"
+        " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::int[])"
+        " a(n, device_id, phone, source_id)"
+        " LEFT JOIN lead l ON l.phone = a.phone AND l.device_id = a.device_id"
+        " LEFT JOIN device d ON d.device_id = l.device_id"
+        " LEFT JOIN enrollment e ON e.device_id = l.device_id AND e.source_id = a.source_id"
+        " AND e.lead_no = l.lead_no"
+        " LEFT JOIN enrollment_end x ON x.device_id = l.device_id AND x.source_id = a.source_id"
+        " AND x.lead_no = l.lead_no WHERE" EPOCH_IS_MINE "),"
+        " gone AS (DELETE FROM enrollment e USING v WHERE v.verdict = 0"
+        " AND e.device_id = v.device_id AND e.source_id = v.source_id AND e.lead_no = v.lead_no"
+        " AND e.state <> 1 RETURNING e.*),"
+        " i AS (INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
+        " SELECT device_id, source_id, lead_no, step, 16, now() FROM gone WHERE step > 0"
+        " ON CONFLICT DO NOTHING),"
+        " m AS (INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id,"
+        " source_id, lead_no, step, attempt, state, reason) SELECT now(), now(), $1::bigint, 0,"
+        " uuid_v7(now()), device_id, source_id, lead_no, step, attempt, 6, 16 FROM gone"
+        " WHERE state = 0),"
+        " p AS (UPDATE progress p SET cancelled = p.cancelled + g.rows FROM"
+        " (SELECT source_id, count(*) AS rows FROM gone WHERE state = 0 GROUP BY 1) g"
+        " WHERE p.source_id = g.source_id)"
+        " SELECT v.n, CASE WHEN v.verdict = 0 AND g.lead_no IS NULL THEN 11 ELSE v.verdict END,"
+        " v.lead_no FROM v LEFT JOIN gone g ON g.device_id = v.device_id"
+        " AND g.source_id = v.source_id AND g.lead_no = v.lead_no"},
+
+    /* Exclusive: a claim that waits sees it. By $2 n device, until, because; answers n, whether
+     * the device is here. */
+    [STORE_DEVICE_PAUSE] = {"device_pause",
+        "WITH u AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::int[], $4::timestamptz[],"
+        " $5::text[]) u(n, device_id, until, because) WHERE" EPOCH_IS_MINE "),"
+        " d AS (UPDATE device d SET paused_until = u.until, paused_because = u.because FROM u"
+        " WHERE d.device_id = u.device_id AND d.residence = 0 RETURNING u.n)"
+        " SELECT u.n, EXISTS (SELECT FROM d WHERE d.n = u.n), x.residence FROM u"
+        " LEFT JOIN device x USING (device_id)"},
+
+    /* ---- retention, on the lane of questions. Repeatable; a crash leaves what the next driver
+     * finds. The first two are functions of the schema's owner and give up a lock after 50 ms. ---- */
+    [STORE_DAY_DROP] = {"day_drop", "SELECT message_day_drop($1::int)"},
+    [STORE_DAY_INDEX] = {"day_index", "SELECT message_day_index()"},
+    /* Rows of days that are gone, at most $3 a transaction, behind the shared lock; $2 days are
+     * kept. Receipts by their token's time. */
+    [STORE_OLD_RECEIPTS] = {"old_receipts",
+        "DELETE FROM receipt WHERE ctid = ANY(ARRAY(SELECT ctid FROM receipt WHERE token <"
+        " uuid_v7_floor(date_trunc('day', now()) - $2::int * interval '1 day')"
+        " ORDER BY token LIMIT $3::int)) AND" EPOCH_IS_MINE},
+    [STORE_OLD_TRIGGERS] = {"old_triggers",
+        "DELETE FROM trigger_use WHERE ctid = ANY(ARRAY(SELECT ctid FROM trigger_use"
+        " WHERE at < date_trunc('day', now()) - $2::int * interval '1 day' LIMIT $3::int))"
+        " AND" EPOCH_IS_MINE},
+    /* Not while the message waits, is claimed or in doubt: its text and phone are needed. */
+    [STORE_OLD_DIRECT] = {"old_direct",
+        "DELETE FROM direct WHERE ctid = ANY(ARRAY(SELECT ctid FROM direct c"
+        " WHERE accepted_at < now() - $2::int * interval '1 day'"
+        " AND NOT EXISTS (SELECT FROM enrollment e WHERE e.device_id = c.device_id"
+        " AND e.source_id = 0 AND e.lead_no = c.lead_no) LIMIT $3::int)) AND" EPOCH_IS_MINE},
 
     /* ---- intake and answers add theirs below this line ---- */
 

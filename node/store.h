@@ -9,7 +9,7 @@
 #include "shared/db.h"
 
 /* The schema that these statements were written for; the gate stays closed on another. */
-#define STORE_SCHEMA_VERSION 5
+#define STORE_SCHEMA_VERSION 6
 
 enum store_statement {
     STORE_LOCK_SHARED,
@@ -58,6 +58,27 @@ enum store_statement {
     STORE_AUDIENCE,
     STORE_APPLIED,
     STORE_PAUSE_SOURCE,
+
+    /* acts of people */
+    STORE_OPTOUT_ADD,
+    STORE_OPTOUT_END,
+    STORE_OPTOUT_REMOVE,
+    STORE_FORGET_BLOCK,
+    STORE_FORGET_FIND,
+    STORE_FORGET_TOKENS,
+    STORE_FORGET_IDS,
+    STORE_FORGET_ERASE,
+    STORE_SEND,
+    STORE_LEAD_ENROL,
+    STORE_LEAD_REMOVE,
+    STORE_DEVICE_PAUSE,
+
+    /* retention */
+    STORE_DAY_DROP,
+    STORE_DAY_INDEX,
+    STORE_OLD_RECEIPTS,
+    STORE_OLD_TRIGGERS,
+    STORE_OLD_DIRECT,
 
     /* ---- intake and answers add theirs below this line, here and in store.c ---- */
     STORE_INTAKE_ZONES,

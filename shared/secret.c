@@ -202,6 +202,22 @@ secret_open(const uint8_t key[static SECRET_KEY_BYTES], struct slice context, st
     return 0;
 }
 
+void
+secret_keyed_hash(const uint8_t key[static SECRET_KEY_BYTES], struct slice context,
+                  struct slice data, uint8_t ret_hash[static SECRET_HASH_BYTES])
+{
+    crypto_generichash_state state;
+    const uint8_t context_bytes =
+        (uint8_t) context.bytes; /* in front: nothing can be cut otherwise */
+
+    crypto_generichash_init(&state, key, SECRET_KEY_BYTES, SECRET_HASH_BYTES);
+    crypto_generichash_update(&state, &context_bytes, sizeof(context_bytes));
+    crypto_generichash_update(&state, (const uint8_t *) context.data, context.bytes);
+    crypto_generichash_update(&state, (const uint8_t *) data.data, data.bytes);
+    crypto_generichash_final(&state, ret_hash, SECRET_HASH_BYTES);
+    secret_wipe(&state, sizeof(state));
+}
+
 uint64_t
 secret_hash64(struct slice data)
 {

@@ -32,5 +32,11 @@ int secret_seal(const uint8_t key[static SECRET_KEY_BYTES], uint16_t kid, struct
 int secret_open(const uint8_t key[static SECRET_KEY_BYTES], struct slice context,
                 struct slice sealed, uint8_t *out, size_t size, size_t *ret_bytes) _must_check_;
 
+/* Keyed BLAKE2b of data, separated by context: tells that two values are the same to who has the
+ * key, and nothing to anybody else. */
+#define SECRET_HASH_BYTES 32u
+void secret_keyed_hash(const uint8_t key[static SECRET_KEY_BYTES], struct slice context,
+                       struct slice data, uint8_t ret_hash[static SECRET_HASH_BYTES]);
+
 /* 64 bits of BLAKE2b: for scope names of tokens ("tok:<hex>"), never for authentication. */
 uint64_t secret_hash64(struct slice data);

@@ -12,7 +12,7 @@
 #include "tests/support/process.h"
 
 enum { DONE = 0, FAILED = 1, USAGE = 2, PENDING = 3, REFUSED = 4 };
-#define LAST_VERSION 4
+#define LAST_VERSION 6
 
 static struct pgtemp *pg;
 static char source_dir[4096]; /* the tree's schema/ */
@@ -184,7 +184,7 @@ START_TEST(a_changed_file_is_refused)
     copy_tree(dir);
     ck_assert_int_eq(schema("p1", db, dir, NULL), DONE);
     write_file(dir, "partition/001_tables.sql", "a", "-- a word more\n");
-    write_file(dir, "partition/005_more.sql", "w", "CREATE TABLE more(x int);\n");
+    write_file(dir, "partition/007_more.sql", "w", "CREATE TABLE more(x int);\n");
     ck_assert_int_eq(schema("p1", db, dir, "001_tables.sql: changed since it was applied"),
                      REFUSED);
     PGconn *c = open_as(db, NULL);
@@ -201,8 +201,8 @@ START_TEST(a_newer_database_is_refused)
     char dir[64];
 
     copy_tree(dir);
-    write_file(dir, "partition/005_more.sql", "w", "CREATE TABLE more(x int);\n");
-    ck_assert_int_eq(schema("p1", db, dir, "version 5"), DONE);
+    write_file(dir, "partition/007_more.sql", "w", "CREATE TABLE more(x int);\n");
+    ck_assert_int_eq(schema("p1", db, dir, "version 7"), DONE);
     ck_assert_int_eq(schema("p1", db, source_dir, "the database is newer than these files"),
                      REFUSED);
     remove_tree(dir);
@@ -215,8 +215,8 @@ START_TEST(a_hole_in_the_numbers_applies_nothing)
     char dir[64];
 
     copy_tree(dir);
-    write_file(dir, "partition/006_late.sql", "w", "SELECT 1;\n");
-    ck_assert_int_eq(schema("p1", db, dir, "006_late.sql"), FAILED);
+    write_file(dir, "partition/008_late.sql", "w", "SELECT 1;\n");
+    ck_assert_int_eq(schema("p1", db, dir, "008_late.sql"), FAILED);
     PGconn *c = open_as(db, NULL);
     ck_assert_str_eq(pgtemp_text(c, "SELECT to_regclass('owner')"), "");
     PQfinish(c);
@@ -230,13 +230,13 @@ START_TEST(a_failing_migration_leaves_nothing_of_itself)
     char dir[64];
 
     copy_tree(dir);
-    write_file(dir, "partition/005_more.sql", "w", "CREATE TABLE more(x int);\nSELECT 1/0;\n");
+    write_file(dir, "partition/007_more.sql", "w", "CREATE TABLE more(x int);\nSELECT 1/0;\n");
     ck_assert_int_eq(schema("p1", db, dir, "division by zero"), FAILED);
     PGconn *c = open_as(db, NULL);
     ck_assert_str_eq(pgtemp_text(c, "SELECT to_regclass('more')"), "");
     ck_assert_int_eq(pgtemp_int(c, "SELECT max(version) FROM schema_version"), LAST_VERSION);
-    write_file(dir, "partition/005_more.sql", "w", "CREATE TABLE more(x int);\n");
-    ck_assert_int_eq(schema("p1", db, dir, "applied partition/005_more.sql"), DONE);
+    write_file(dir, "partition/007_more.sql", "w", "CREATE TABLE more(x int);\n");
+    ck_assert_int_eq(schema("p1", db, dir, "applied partition/007_more.sql"), DONE);
     /* what is new belongs to the schema's owner, whoever ran it */
     ck_assert_str_eq(pgtemp_text(c, "SELECT tableowner FROM pg_tables WHERE tablename = 'more'"),
                      "fleetcast_owner");
@@ -251,7 +251,7 @@ START_TEST(twice_is_once)
 {
     const char *db = fresh("twice");
 
-    ck_assert_int_eq(schema_as(pg, "p1", db, NULL, source_dir, "--check", "database 0, files 4"),
+    ck_assert_int_eq(schema_as(pg, "p1", db, NULL, source_dir, "--check", "database 0, files 6"),
                      PENDING);
     ck_assert_int_eq(schema("p1", db, source_dir, "applied partition/001_tables.sql"), DONE);
     PGconn *c = open_as(db, NULL);
@@ -259,9 +259,9 @@ START_TEST(twice_is_once)
     const char *const versions = "SELECT string_agg(v::text, ' ' ORDER BY version)"
                                  " FROM schema_version v";
     snprintf(first, sizeof(first), "%s", pgtemp_text(c, versions));
-    ck_assert_int_eq(schema("p1", db, source_dir, "partition p1 is at version 4"), DONE);
+    ck_assert_int_eq(schema("p1", db, source_dir, "partition p1 is at version 6"), DONE);
     ck_assert_str_eq(pgtemp_text(c, versions), first);
-    ck_assert_int_eq(schema_as(pg, "p1", db, NULL, source_dir, "--check", "database 4, files 4"),
+    ck_assert_int_eq(schema_as(pg, "p1", db, NULL, source_dir, "--check", "database 6, files 6"),
                      DONE);
     ck_assert_str_eq(pgtemp_text(c, "SELECT concat_ws(' ', partition, epoch, driver) FROM owner"),
                      "p1 0 ");
@@ -310,7 +310,7 @@ START_TEST(a_migration_waits_for_the_partitions_transactions)
 
     copy_tree(dir);
     ck_assert_int_eq(schema("p1", db, dir, NULL), DONE);
-    write_file(dir, "partition/005_more.sql", "w", "CREATE TABLE more(x int);\n");
+    write_file(dir, "partition/007_more.sql", "w", "CREATE TABLE more(x int);\n");
     PGconn *tick = open_as(db, "fleetcast_node"), *watcher = open_as(db, NULL);
     pgtemp_do(tick, "BEGIN; SELECT pg_advisory_xact_lock_shared(fleetcast_lock())");
     pid_t child = schema_begin(pg, "p1", db, dir);
@@ -333,9 +333,9 @@ START_TEST(a_member_of_the_owner_needs_no_superuser)
     pgtemp_do(c, "CREATE ROLE installer LOGIN IN ROLE fleetcast_owner");
     pgtemp_do(c, "CREATE DATABASE theirs OWNER installer TEMPLATE template0");
     pgtemp_do(c, "CREATE DATABASE theirs_too OWNER installer TEMPLATE template0");
-    ck_assert_int_eq(schema_as(pg, "p1", "theirs", "installer", source_dir, NULL, "version 4"),
+    ck_assert_int_eq(schema_as(pg, "p1", "theirs", "installer", source_dir, NULL, "version 6"),
                      DONE);
-    ck_assert_int_eq(schema_as(pg, NULL, "theirs_too", "installer", source_dir, NULL, "version 2"),
+    ck_assert_int_eq(schema_as(pg, NULL, "theirs_too", "installer", source_dir, NULL, "version 3"),
                      DONE);
     PQfinish(c);
 }
@@ -514,27 +514,105 @@ START_TEST(broadcast_messages_shows_attempts_and_what_waits)
     PGconn *c = open_as(db, NULL);
     pgtemp_do(
         c, "INSERT INTO source(source_id, kind, state, content_version, name, item)"
-           " VALUES (5, 1, 0, 1, 'spring', '{}');"
+           " VALUES (5, 1, 0, 1, 'spring', '{}'), (6, 2, 0, 1, 'cold', '{}');"
            "INSERT INTO lead(device_id, lead_no, phone, name)"
            " SELECT 1, n, 60120000000 + n, 'lead ' || n FROM generate_series(1, 6) n;"
+           "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text)"
+           " VALUES (1, -1, 60129999999, now(), 'k', 'hi');"
            /* 1 waits, 2 is claimed, 3 is unknown, 4 was sent, 5 was unknown until evidence came */
-           "INSERT INTO enrollment(device_id, source_id, lead_no, due_at, state)"
-           " VALUES (1, 5, 1, now(), 0), (1, 5, 2, now(), 1), (1, 5, 3, now(), 2);"
+           "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at, state)"
+           " VALUES (1, 5, 1, 0, now(), 0), (1, 5, 2, 0, now(), 1), (1, 5, 3, 0, now(), 2),"
+           " (1, 6, 6, 2, now(), 0), (1, 0, -1, 0, now(), 0);"
            "INSERT INTO message SELECT now(), now(), 1, 0, ('00000000-0000-0000-0000-00000000000'"
            " || n)::uuid, 1, 5, n, 0, 0, state, reason, provider FROM (VALUES (3, 3, 41, ''),"
            " (4, 1, 0, 'wamid.4'), (5, 3, 41, '')) v(n, state, reason, provider);"
+           "INSERT INTO message SELECT now(), now(), 1, 0, uuid_v7(now()), 1, 6, 6, 1, 0, 2, 32;"
            "INSERT INTO receipt VALUES (now(), '00000000-0000-0000-0000-000000000005', 3, 42, ''),"
            " (now() + interval '1 s', '00000000-0000-0000-0000-000000000005', 1, 0, 'wamid.5');");
     ck_assert_str_eq(
         pgtemp_text(c,
                     "SELECT string_agg(concat_ws(',', device_id, recipient_phone, recipient_name,"
-                    " kind, source, status, reason, provider_id, sent_at IS NOT NULL), ' '"
-                    " ORDER BY lead_no) FROM broadcast_messages"),
-        "1,60120000001,lead 1,campaign,spring,waiting,0,,f"
-        " 1,60120000002,lead 2,campaign,spring,claimed,0,,f"
-        " 1,60120000003,lead 3,campaign,spring,unknown,41,,f"
-        " 1,60120000004,lead 4,campaign,spring,sent,0,wamid.4,t"
-        " 1,60120000005,lead 5,campaign,spring,sent,0,wamid.5,t");
+                    " kind, source, coalesce(campaign_id, 0), coalesce(sequence_id, 0),"
+                    " coalesce(sequence_step, 0), status, reason, error_message, provider_id,"
+                    " sent_at IS NOT NULL), ' ' ORDER BY lead_no, step) FROM broadcast_messages"),
+        "1,60129999999,,direct,(direct),0,0,0,waiting,0,,,f"
+        " 1,60120000001,lead 1,campaign,spring,5,0,0,waiting,0,,,f"
+        " 1,60120000002,lead 2,campaign,spring,5,0,0,claimed,0,,,f"
+        " 1,60120000003,lead 3,campaign,spring,5,0,0,unknown,41,timeout,,f"
+        " 1,60120000004,lead 4,campaign,spring,5,0,0,sent,0,,wamid.4,t"
+        " 1,60120000005,lead 5,campaign,spring,5,0,0,sent,0,,wamid.5,t"
+        " 1,60120000006,lead 6,sequence,cold,0,6,1,failed,32,recipient,,f"
+        " 1,60120000006,lead 6,sequence,cold,0,6,2,waiting,0,,,f");
+    PQfinish(c);
+}
+END_TEST
+
+/* ---- retention: what the driver calls ---- */
+
+START_TEST(days_are_dropped_one_at_a_time_and_closed_ones_get_an_index)
+{
+    const char *db = fresh("retention");
+
+    ck_assert_int_eq(schema("p1", db, source_dir, NULL), DONE);
+    PGconn *admin = open_as(db, NULL), *c = open_as(db, "fleetcast_node");
+    pgtemp_do(admin,
+              "DO $$ DECLARE d date; BEGIN"
+              " FOR d IN SELECT (now() AT TIME ZONE 'UTC')::date - n FROM"
+              " generate_series(2, 5) n LOOP EXECUTE format('CREATE TABLE %%I PARTITION OF"
+              " message FOR VALUES FROM (%%L) TO (%%L)', 'message_' || to_char(d, 'YYYYMMDD'),"
+              " d::text || ' 00:00:00+00', (d + 1)::text || ' 00:00:00+00');"
+              " EXECUTE format('ALTER TABLE %%I OWNER TO fleetcast_owner',"
+              " 'message_' || to_char(d, 'YYYYMMDD')); END LOOP; END $$");
+    int days =
+        pgtemp_int(admin, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'message'::regclass");
+    /* 5 and 4 days ago ended 4 and 3 days ago; a day that ended 2 days ago is younger than 3 */
+    ck_assert_int_eq(pgtemp_int(c, "SELECT (message_day_drop(3) = 'message_' || to_char("
+                                   "(now() AT TIME ZONE 'UTC')::date - 5, 'YYYYMMDD'))::int"),
+                     1);
+    ck_assert_int_eq(pgtemp_int(c, "SELECT (message_day_drop(3) IS NOT NULL)::int"), 1);
+    ck_assert_int_eq(pgtemp_int(c, "SELECT (message_day_drop(3) IS NULL)::int"), 1);
+    ck_assert_int_eq(
+        pgtemp_int(admin, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'message'::regclass"),
+        days - 2);
+    ck_assert_str_eq(pgtemp_refused(c, "SELECT message_day_drop(0)"), "22023");
+    /* oldest first, one at a time, then none; never the day that may still be written */
+    ck_assert_int_eq(pgtemp_int(c, "SELECT (message_day_index() = 'message_' || to_char("
+                                   "(now() AT TIME ZONE 'UTC')::date - 3, 'YYYYMMDD'))::int"),
+                     1);
+    while (pgtemp_int(c, "SELECT (message_day_index() IS NOT NULL)::int") == 1)
+        ;
+    ck_assert_int_eq(pgtemp_int(admin, "SELECT count(*) FROM pg_class WHERE relname ="
+                                       " 'message_' || to_char(now() AT TIME ZONE 'UTC',"
+                                       " 'YYYYMMDD') || '_lead'"),
+                     0);
+    ck_assert_int_ge(pgtemp_int(admin, "SELECT count(*) FROM pg_class WHERE relname LIKE"
+                                       " 'message\\_%%\\_lead'"),
+                     2);
+    /* a reader holds them up: they give up, and come again */
+    pgtemp_do(admin, "BEGIN; SELECT count(*) FROM message");
+    ck_assert_str_eq(pgtemp_refused(c, "SELECT message_day_drop(2)"), "55P03");
+    pgtemp_do(admin, "COMMIT");
+    ck_assert_int_eq(pgtemp_int(c, "SELECT (message_day_drop(2) IS NOT NULL)::int"), 1);
+    PQfinish(c);
+    PQfinish(admin);
+}
+END_TEST
+
+/* In order of time with those that a driver makes, and a bound below all of a time. */
+START_TEST(tokens_of_the_database_are_in_the_order_of_time)
+{
+    const char *db = fresh("tokens");
+
+    ck_assert_int_eq(schema("p1", db, source_dir, NULL), DONE);
+    PGconn *c = open_as(db, NULL);
+    ck_assert_str_eq(pgtemp_text(c, "SELECT concat_ws(' ', substr(t::text, 1, 15),"
+                                    " uuid_v7_floor(at) <= t, uuid_v7_floor(at + interval '1 ms')"
+                                    " > t) FROM (SELECT at, uuid_v7(at) AS t FROM"
+                                    " (SELECT '2026-11-24 14:00:00.123Z'::timestamptz AS at) a) b"),
+                     "01a20ddb-377b-7 t t");
+    ck_assert_int_eq(pgtemp_int(c, "SELECT count(DISTINCT uuid_v7(now()))"
+                                   " FROM generate_series(1, 1000)"),
+                     1000);
     PQfinish(c);
 }
 END_TEST
@@ -563,6 +641,8 @@ schema_suite(void)
     tcase_add_test(t, days_are_made_ahead_and_dropped_when_old);
     tcase_add_test(t, days_do_not_wait_long_for_a_lock);
     tcase_add_test(t, broadcast_messages_shows_attempts_and_what_waits);
+    tcase_add_test(t, days_are_dropped_one_at_a_time_and_closed_ones_get_an_index);
+    tcase_add_test(t, tokens_of_the_database_are_in_the_order_of_time);
     suite_add_tcase(s, t);
     return s;
 }
