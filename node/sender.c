@@ -13,6 +13,7 @@
 #include "shared/secret.h"
 
 #define SLOT_AGAIN      (5 * USEC_PER_MSEC) /* another partition has the transport's last slots */
+#define EPOCH_AGAIN     (200 * USEC_PER_MSEC)
 #define REFUSED_AGAIN   (200 * USEC_PER_MSEC)
 #define NO_DAY          "23514" /* also: "no partition of relation message" */
 #define NO_DAY_PATIENCE 20u     /* beats make days: only then is it a row with a day long gone */
@@ -368,9 +369,19 @@ on_tick(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     else
         on_not_committed(s, outcome, reply);
     clear_parts(s);
-    if (outcome == DB_DONE && p->state != PARTITION_FENCED)
-        partition_read_epoch(p, reply, 1, s->tick_sent);
+    if (outcome == DB_DONE && s->epoch_call >= 0 && p->state != PARTITION_FENCED)
+        partition_read_epoch(p, reply, (unsigned) s->epoch_call, s->tick_sent);
     partition_wake(p);
+}
+
+/*
+ * Who drives, and the database's time: five times a second, and whenever rows were refused, for a
+ * claim that another epoch made void answers no row. What comes back from a claim was ours.
+ */
+static bool
+asks_epoch(const struct sender *s)
+{
+    return s->parts[PART_REFUSE].count > 0 || s->tick_sent - s->epoch_read >= EPOCH_AGAIN;
 }
 
 static unsigned
@@ -379,7 +390,12 @@ encode_all(struct sender *s, struct db_call *calls)
     unsigned count = 0;
 
     calls[count++] = (struct db_call){.statement = STORE_LOCK_SHARED};
-    calls[count++] = (struct db_call){.statement = STORE_EPOCH};
+    s->epoch_call = -1;
+    if (asks_epoch(s)) {
+        s->epoch_call = (int) count;
+        s->epoch_read = s->tick_sent;
+        calls[count++] = (struct db_call){.statement = STORE_EPOCH};
+    }
     for (enum tick_part part = PART_ADVANCE; part < PART_COUNT; part++) {
         s->calls[part] = -1;
         if (s->parts[part].count == 0)

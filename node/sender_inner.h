@@ -77,7 +77,7 @@ struct columns {
     int32_t next_source[CLAIM_BATCH_MAX];
     int64_t next_due[CLAIM_BATCH_MAX];
     int64_t due[CLAIM_BATCH_MAX], at[CLAIM_BATCH_MAX], claimed_at[CLAIM_BATCH_MAX],
-        text_hash[CLAIM_BATCH_MAX], epoch[CLAIM_BATCH_MAX];
+        text_hash[CLAIM_BATCH_MAX];
     struct slice provider_id[CLAIM_BATCH_MAX];
 };
 
@@ -102,6 +102,8 @@ struct sender {
 
     bool ticking;
     usec_t tick_sent, not_before;
+    usec_t epoch_read;     /* when a transaction that asked for it was sent */
+    int epoch_call;        /* where its result is in the reply; -1 = not asked */
     unsigned no_day_count; /* refusals in a row because a day of `message` is not there */
     unsigned fact_limit;   /* halved while a batch is refused, down to the row that does it */
     struct slot_list parts[PART_COUNT];

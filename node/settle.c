@@ -276,7 +276,6 @@ gather(struct columns *c, unsigned i, const struct slot *slot)
     c->step[i] = slot->entry.step;
     c->attempt[i] = slot->entry.attempt;
     c->text_hash[i] = (int64_t) slot->text_hash;
-    c->epoch[i] = (int64_t) slot->epoch;
     c->ends_as[i] = slot->fact.ends_as;
     c->next_source[i] = slot->fact.next_source;
     c->next_step[i] = slot->fact.next_step;
@@ -284,7 +283,7 @@ gather(struct columns *c, unsigned i, const struct slot *slot)
     c->next_due[i] = slot->fact.next_due;
 }
 
-/* In the order of FACTS in store.c. */
+/* In the order of FACTS and, behind it, ENDINGS in store.c. */
 void
 settle_encode(struct sender *s, enum tick_part part)
 {
@@ -313,7 +312,8 @@ settle_encode(struct sender *s, enum tick_part part)
     db_put_int2s(a, c->step, n);
     db_put_int2s(a, c->attempt, n);
     db_put_int8s(a, c->text_hash, n);
-    db_put_int8s(a, c->epoch, n);
+    if (part == PART_ADVANCE)
+        return;
     db_put_int2s(a, c->ends_as, n);
     db_put_int4s(a, c->next_source, n);
     db_put_int2s(a, c->next_step, n);

@@ -68,7 +68,7 @@ sequence_fact(const char *step, const char *goal, const char *to_step, const cha
     snprintf(out, sizeof(out),
              "'{5}', '{1}', '{1}', '{1}', '{11111111-1111-7111-8111-111111111111}', '{%s}', '{%s}',"
              " '{0}', '{1}', '{2030-01-01}', '{%s}', '{%s}', '{\"%s\"}', '{now}', '{now}', '{%s}',"
-             " '{0}', '{99}', '{7}', '{%s}', '{%s}', '{1}', '{1}', '{2031-01-01}'",
+             " '{0}', '{99}', '{%s}', '{%s}', '{1}', '{1}', '{2031-01-01}'",
              goal, to_step, state, reason, id, step, ends_as, next);
     return out;
 }
@@ -78,6 +78,20 @@ static const char *
 fact(const char *goal, const char *state, const char *reason, const char *id)
 {
     return sequence_fact("0", goal, "0", state, reason, id, state, "0");
+}
+
+/* A fact without what only the end of a row needs: the last five columns. */
+static const char *
+stays(const char *fact)
+{
+    static char out[800];
+    char *end = out;
+
+    snprintf(out, sizeof(out), "%s", fact);
+    for (unsigned i = 0; i < 18; i++)
+        end = strstr(end + 1, ", '");
+    *end = '\0';
+    return out;
 }
 
 static void
@@ -197,7 +211,7 @@ START_TEST(a_fact_with_another_token_changes_nothing)
 {
     one_enrolled();
     ck_assert_str_eq("", run(STORE_FINISH, fact("3", "1", "0", "x")));
-    ck_assert_str_eq("", run(STORE_ADVANCE, fact("0", "0", "0", "")));
+    ck_assert_str_eq("", run(STORE_ADVANCE, stays(fact("0", "0", "0", ""))));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM message"));
 }
 END_TEST
@@ -205,7 +219,7 @@ END_TEST
 START_TEST(what_never_left_waits_again_without_a_message)
 {
     one_claimed();
-    ck_assert_str_eq("5", run(STORE_ADVANCE, fact("0", "0", "0", "")));
+    ck_assert_str_eq("5", run(STORE_ADVANCE, stays(fact("0", "0", "0", ""))));
     ck_assert_str_eq("0,0,0", pgtemp_text(db_admin, "SELECT concat_ws(',', state, step, attempt)"
                                                     " FROM enrollment"));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT count(*) FROM message"));
@@ -218,7 +232,7 @@ END_TEST
 START_TEST(evidence_settles_an_unknown_once)
 {
     one_claimed();
-    ck_assert_str_eq("5", run(STORE_ADVANCE, fact("2", "3", "41", "")));
+    ck_assert_str_eq("5", run(STORE_ADVANCE, stays(fact("2", "3", "41", ""))));
     ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT unknown FROM progress"));
     ck_assert_int_eq(2, pgtemp_int(db_admin, "SELECT state FROM enrollment"));
     fixture_sums();
@@ -238,7 +252,7 @@ END_TEST
 START_TEST(evidence_that_goes_on_keeps_the_row)
 {
     one_claimed();
-    run(STORE_ADVANCE, fact("2", "3", "41", ""));
+    run(STORE_ADVANCE, stays(fact("2", "3", "41", "")));
     ck_assert_str_eq("5,,,,,,", run(STORE_EVIDENCE, fact("0", "1", "0", "wamid")));
     ck_assert_int_eq(0, pgtemp_int(db_admin, "SELECT state FROM enrollment"));
     ck_assert_str_eq("0,0", pgtemp_text(db_admin, "SELECT concat_ws(',', unknown, sent)"
@@ -408,15 +422,16 @@ END_TEST
 START_TEST(a_sent_step_moves_the_row_to_the_next_one)
 {
     in_sequence(1, 1);
-    ck_assert_str_eq("5",
-                     run(STORE_ADVANCE, sequence_fact("1", "0", "2", "1", "0", "w", "0", "0")));
+    ck_assert_str_eq("5", run(STORE_ADVANCE,
+                              stays(sequence_fact("1", "0", "2", "1", "0", "w", "0", "0"))));
     ck_assert_str_eq("1.1@2|", places());
     ck_assert_str_eq("2030-01-01,0,0,1",
                      pgtemp_text(db_admin, "SELECT concat_ws(',', due_at::date,"
                                            " state, attempt, revision) FROM enrollment"));
     ck_assert_str_eq("1,0,1,0,0,0,0,0,0;1", counts(1));
     ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT step FROM message WHERE state = 1"));
-    ck_assert_str_eq("", run(STORE_ADVANCE, sequence_fact("1", "0", "2", "1", "0", "w", "0", "0")));
+    ck_assert_str_eq("", run(STORE_ADVANCE,
+                             stays(sequence_fact("1", "0", "2", "1", "0", "w", "0", "0"))));
 }
 END_TEST
 
@@ -467,7 +482,7 @@ START_TEST(ends_and_chains_of_one_tick_are_all_counted)
         "'{5,6}', '{1,1}', '{1,2}', '{1,1}',"
         " '{11111111-1111-7111-8111-111111111111,33333333-3333-7333-8333-333333333333}',"
         " '{3,3}', '{3,1}', '{0,0}', '{1,1}', '{now,now}', '{1,2}', '{0,32}', '{x,x}',"
-        " '{now,now}', '{now,now}', '{3,1}', '{0,0}', '{1,1}', '{7,7}', '{1,2}',"
+        " '{now,now}', '{now,now}', '{3,1}', '{0,0}', '{1,1}', '{1,2}',"
         " '{2,0}', '{1,0}', '{1,0}', '{now,now}'");
     ck_assert_str_eq("|1.1=0 2.1=32", places());
     ck_assert_str_eq("1,0,1,1,0,0,0,0,0;1", counts(1));
@@ -488,7 +503,7 @@ END_TEST
 START_TEST(evidence_moves_an_unknown_step_on)
 {
     in_sequence(1, 1);
-    run(STORE_ADVANCE, sequence_fact("1", "2", "1", "3", "41", "", "0", "0"));
+    run(STORE_ADVANCE, stays(sequence_fact("1", "2", "1", "3", "41", "", "0", "0")));
     ck_assert_str_eq("1,0,1,0,0,1,0,0,0;0", counts(1));
     ck_assert_str_eq("5,,,,,,",
                      run(STORE_EVIDENCE, sequence_fact("1", "0", "2", "1", "0", "w", "0", "0")));
@@ -800,6 +815,14 @@ static const struct plan {
     {STORE_LIVE, "'{1,2}'"},
 };
 
+static const char *
+plan_values(const struct plan *p)
+{
+    const char *any = fact("3", "1", "0", "x");
+
+    return p->values ? p->values : p->statement == STORE_ADVANCE ? stays(any) : any;
+}
+
 static void
 check_plan(const struct plan *p, const char *when)
 {
@@ -808,7 +831,7 @@ check_plan(const struct plan *p, const char *when)
     char sql[4096], line[100];
 
     snprintf(sql, sizeof(sql), "EXPLAIN EXECUTE \"%s\"(%s)", store_statements[p->statement].name,
-             p->values ? p->values : fact("3", "1", "0", "x"));
+             plan_values(p));
     PGresult *r = PQexec(driver, sql);
     ck_assert_msg(PQresultStatus(r) == PGRES_TUPLES_OK, "%s", PQerrorMessage(driver));
     for (int row = 0; row < PQntuples(r); row++)
@@ -827,7 +850,7 @@ START_TEST(no_plan_reads_a_whole_table)
     const struct plan *p = &plans[_i];
 
     /* Prepared while the tables are empty, run when they are not, analysed or not yet. */
-    run(p->statement, p->values ? p->values : fact("3", "1", "0", "x"));
+    run(p->statement, plan_values(p));
     fixture_devices(3000, 20, 5000, 15000);
     fixture_campaign();
     pgtemp_do(db_admin, "INSERT INTO enrollment(device_id, source_id, lead_no, due_at)"
