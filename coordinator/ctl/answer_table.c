@@ -51,8 +51,8 @@ add_columns(struct answer_table *t, const struct answer *page)
     }
 }
 
-static void
-put_cell(struct table *t, const struct cell *c)
+void
+answer_put_cell(struct table *t, const struct cell *c)
 {
     switch (c->kind) {
     case CELL_NULL: table_null(t); break;
@@ -72,10 +72,10 @@ put_row(struct answer_table *t, struct slice partition, const struct answer *pag
         table_text(t->table, partition);
     for (unsigned i = 0; t->only && t->only[i]; i++) {
         int column = answer_column(page, t->only[i]);
-        put_cell(t->table, column < 0 ? &absent : &cells[column]);
+        answer_put_cell(t->table, column < 0 ? &absent : &cells[column]);
     }
     for (uint32_t i = 0; !t->only && i < page->column_count; i++)
-        put_cell(t->table, &cells[i]);
+        answer_put_cell(t->table, &cells[i]);
 }
 
 int

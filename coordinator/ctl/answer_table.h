@@ -15,5 +15,6 @@ struct answer_table {
 };
 /* An ask_page_fn; arg is a struct answer_table. */
 int answer_table_page(void *arg, struct slice partition, const struct answer *page);
+void answer_put_cell(struct table *t, const struct cell *c);
 /* Writes what is left; as table_done. */
 int answer_table_done(struct answer_table *t);

@@ -460,6 +460,17 @@ ask_map(struct asker *a)
 
 /* ---- drivers ---- */
 
+int
+ask_place(const struct asker *a, int32_t device, char ret[static NAME_BYTES_MAX + 1])
+{
+    const struct range *range = rangemap_find(&a->map.ranges, device);
+    if (!range)
+        return -ENOENT;
+    struct slice p = a->map.partitions[range->partition].name;
+    snprintf(ret, NAME_BYTES_MAX + 1, "%.*s", (int) p.bytes, p.data);
+    return 0;
+}
+
 static bool
 same(struct slice a, struct slice b)
 {

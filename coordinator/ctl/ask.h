@@ -42,6 +42,9 @@ int ask_coordinator(struct asker *a, struct request *q, usec_t timeout,
  * names, not places, across asks. */
 int ask_map(struct asker *a) _must_check_;
 const struct map *asker_map(const struct asker *a);
+/* The partition in whose range the device lies. -ENOENT: in none. The map must be loaded. */
+int ask_place(const struct asker *a, int32_t device,
+              char ret[static NAME_BYTES_MAX + 1]) _must_check_;
 /* The partition's driver. */
 int ask_driver(struct asker *a, struct slice partition, struct request *q, usec_t timeout,
                struct reply *ret) _must_check_;
@@ -60,6 +63,11 @@ int ask_pages(struct asker *a, struct slice partition, const struct question *qu
  * 0, what on_page ended with, or -EINTR, -ENOMEM. The map must be loaded. */
 int ask_all_partitions(struct asker *a, const struct question *question, ask_page_fn *on_page,
                        void *arg, unsigned *ret_silent) _must_check_;
+static inline struct slice
+ask_text(const char *text)
+{
+    return (struct slice){text, __builtin_strlen(text)};
+}
 /* Column of that name, or -1. */
 int answer_column(const struct answer *page, const char *name);
 /* The cell's integer or time; 0 for other kinds. */

@@ -1,71 +1,26 @@
 /* cmd_content.c - apply-content FILE: parsed and judged here, judged again and kept there. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "coordinator/ctl/ask.h"
 #include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/content_edit.h"
+#include "coordinator/ctl/content_file.h"
+#include "coordinator/ctl/content_known.h"
 #include "coordinator/ctl/terminal.h"
 #include "shared/content.h"
 
-#define FILE_BYTES_MAX (8u << 20)
-
 static int
-read_file(const char *path, char **ret, size_t *ret_bytes)
+read_mode(const struct invocation *in, uint8_t *ret)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? -errno : 0;
-    char *text = NULL;
-    size_t used = 0;
-    if (err == 0 && !(text = malloc(FILE_BYTES_MAX + 1)))
-        err = -ENOMEM;
-    while (err == 0) {
-        ssize_t n = read(fd, text + used, FILE_BYTES_MAX + 1 - used);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            err = n < 0 ? -errno : 0;
-            break;
-        }
-        used += (size_t) n;
-        if (used > FILE_BYTES_MAX)
-            err = -EFBIG;
-    }
-    if (fd >= 0)
-        close(fd);
-    if (err < 0) {
-        free(text);
-        return err;
-    }
-    *ret = text;
-    *ret_bytes = used;
-    return 0;
-}
-
-static int
-parse_file(const char *path, struct content *ret)
-{
-    char *text;
-    size_t bytes;
-    int err = read_file(path, &text, &bytes);
-    if (err < 0) {
-        terminal_fault("%s: %s", path, strerror(-err));
-        return CTL_FAILED;
-    }
-    err = content_parse_yaml(ret, path, (struct slice){text, bytes}, stderr);
-    free(text);
-    if (err == 0)
+    const char *mode = in->options[OPTION_MODE];
+    *ret = !mode ? APPLY_UNSAID : strcmp(mode, "new") == 0 ? APPLY_FOR_NEW : APPLY_FOR_ALL;
+    if (!mode || strcmp(mode, "new") == 0 || strcmp(mode, "all") == 0)
         return CTL_DONE;
-    terminal_fault("%s: %s", path,
-                   err == -ENOMEM ? "out of memory" : "refused, nothing was changed");
-    if (err != -ENOMEM)
-        terminal_next("correct it, then: fleetcast apply-content --dry-run %s\n"
-                      "        (a text with {{variables}} needs quotes around it)",
-                      path);
-    return CTL_FAILED;
+    terminal_fault("--for \"%s\": new (who is enrolled keeps the old steps) or all", mode);
+    return CTL_USAGE;
 }
 
 static void
@@ -97,12 +52,45 @@ print_result(const struct invocation *in, const struct apply_reply *r)
         terminal_fault("the output cannot be written");
 }
 
+/* All who are enrolled go on by other steps: seen and agreed to first. */
 static int
-apply(const struct invocation *in, struct asker *a, const struct content *content)
+confirm_edit(const struct invocation *in, struct asker *a, const struct content *content)
+{
+    int64_t changed = 0;
+    unsigned silent = 0;
+    struct view *v = view_new();
+    int err = v ? ask_map(a) : -ENOMEM;
+    if (err == 0)
+        err = view_sources(v, a);
+    if (err == 0)
+        err = edit_print(a, v, content, in->format == TABLE_TEXT ? stdout : stderr, &changed,
+                         &silent);
+    view_free(v);
+    if (err < 0)
+        return ask_failed(a, err, "cannot count what %s changes", in->operands[0]);
+    if (silent > 0)
+        terminal_fault("leads of partitions that do not answer are not in these counts");
+    fflush(stdout);
+    if (in->options[OPTION_DRY_RUN] || in->options[OPTION_YES] || (changed == 0 && silent == 0))
+        return CTL_DONE;
+    switch (terminal_confirm("Change them?")) {
+    case TERMINAL_YES: return CTL_DONE;
+    case TERMINAL_NO: terminal_fault("nothing was changed"); return CTL_REFUSED;
+    case TERMINAL_NONE: break;
+    }
+    terminal_fault("--for all changes what enrolled leads get, and there is nobody to ask");
+    terminal_next("fleetcast apply-content %s --for all --yes", in->operands[0]);
+    return CTL_REFUSED;
+}
+
+static int
+apply(const struct invocation *in, struct asker *a, const struct content *content, uint8_t mode)
 {
     struct slice items[CONTENT_ITEMS_MAX];
     struct request q = {.kind = MESSAGE_APPLY,
-                        .apply = {.dry_run = in->options[OPTION_DRY_RUN] != NULL, .items = items}};
+                        .apply = {.dry_run = in->options[OPTION_DRY_RUN] != NULL,
+                                  .items = items,
+                                  .mode = mode}};
     struct reply r;
     int err = 0;
     for (unsigned i = 0; i < content->count && err == 0; i++) {
@@ -131,12 +119,19 @@ cmd_apply_content(const struct invocation *in)
 {
     struct content content = {0};
     struct asker *a = NULL;
-    int code = parse_file(in->operands[0], &content);
+    uint8_t mode;
+    int code = read_mode(in, &mode);
+    if (code == CTL_DONE)
+        code = content_file_read(in->operands[0], &content);
     if (code != CTL_DONE)
         return code;
     code = asker_open(&a, in, in->timeout);
+    if (code == CTL_DONE && !content.has_variables && !in->options[OPTION_ALLOW_UNKNOWN])
+        code = content_check_columns(a, &content, in->operands[0]);
+    if (code == CTL_DONE && mode == APPLY_FOR_ALL)
+        code = confirm_edit(in, a, &content);
     if (code == CTL_DONE)
-        code = apply(in, a, &content);
+        code = apply(in, a, &content, mode);
     content_free(&content);
     asker_free(a);
     return code;

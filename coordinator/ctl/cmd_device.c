@@ -5,8 +5,8 @@
 #include "coordinator/ctl/answer_table.h"
 #include "coordinator/ctl/ask.h"
 #include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/operands.h"
 #include "coordinator/ctl/terminal.h"
-#include "shared/parse.h"
 
 /* Columns that fit a screen; programs get all of them. */
 static const char *const device_columns[] = {"device_id",    "name",
@@ -40,19 +40,9 @@ cmd_device_ls(const struct invocation *in)
     return code;
 }
 
-static int
-device_of(const struct invocation *in, uint32_t *ret)
-{
-    const char *text = in->operands[0];
-    if (parse_u32(text, strlen(text), 1, DEVICE_ID_MAX, ret) == 0)
-        return CTL_DONE;
-    terminal_fault("\"%s\": a device is a whole number from 1 to 2147483647", text);
-    return CTL_USAGE;
-}
-
 /* Asks the partition in whose range the device lies. 0, -ENOENT (no range, or not in there). */
 static int
-ask_about(struct asker *a, uint32_t device, const char *name, const char *text,
+ask_about(struct asker *a, int32_t device, const char *name, const char *text,
           struct answer_table *t, char partition[static NAME_BYTES_MAX + 1])
 {
     struct question question = {.name = name,
@@ -61,12 +51,8 @@ ask_about(struct asker *a, uint32_t device, const char *name, const char *text,
     int err = ask_map(a);
     if (err < 0)
         return err;
-    const struct map *map = asker_map(a);
-    const struct range *range = rangemap_find(&map->ranges, (int32_t) device);
-    if (!range)
+    if (ask_place(a, device, partition) < 0)
         return -ENOENT;
-    struct slice p = map->partitions[range->partition].name;
-    snprintf(partition, NAME_BYTES_MAX + 1, "%.*s", (int) p.bytes, p.data);
     err =
         ask_pages(a, (struct slice){partition, strlen(partition)}, &question, answer_table_page, t);
     return err ?: t->row_count > 0 ? err : -ENOENT;
@@ -80,8 +66,8 @@ show(const struct invocation *in, const char *question)
                              .with_partition = strcmp(question, "device") == 0};
     char partition[NAME_BYTES_MAX + 1] = "";
     struct asker *a = NULL;
-    uint32_t device;
-    int code = device_of(in, &device);
+    int32_t device = 0;
+    int code = operand_device(in->operands[0], &device);
     if (code == CTL_DONE)
         code = asker_open(&a, in, in->timeout);
     if (code != CTL_DONE)
@@ -90,16 +76,16 @@ show(const struct invocation *in, const char *question)
     int written = answer_table_done(&t);
     err = err ?: written;
     if (err == -ENOENT && partition[0]) {
-        terminal_fault("device %u: the map says partition %s, but it is not there", device,
+        terminal_fault("device %d: the map says partition %s, but it is not there", device,
                        partition);
         terminal_next("import the device again: its range was made, its row was not");
         code = CTL_DEGRADED;
     } else if (err == -ENOENT) {
-        terminal_fault("no device %u", device);
+        terminal_fault("no device %d", device);
         terminal_next("fleetcast device ls");
         code = CTL_FAILED;
     } else if (err < 0) {
-        code = ask_failed(a, err, "cannot ask about device %u", device);
+        code = ask_failed(a, err, "cannot ask about device %d", device);
     }
     asker_free(a);
     return code;

@@ -1,4 +1,4 @@
-/* cmd_status.c - status: the verdict, nodes, campaigns, on one screen. */
+/* cmd_status.c - status: the verdict, nodes, campaigns and sequences, on one screen. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -70,7 +70,12 @@ find_trouble(const struct view *v, char why[static 320], char next[static 96])
         snprintf(next, 96, "fleetcast partition show %s", p->name);
         return;
     }
-    if (v->node_count == 0)
+    if (v->paused) {
+        char text[VIEW_HELD_BYTES];
+        snprintf(why, 320, "the cluster is %s",
+                 view_pause_text(text, v->paused_until, v->paused_because));
+        snprintf(next, 96, "fleetcast resume");
+    } else if (v->node_count == 0)
         snprintf(why, 320, "no node has registered");
     else if (v->silent_count > 0)
         snprintf(why, 320, "%u partitions do not tell their progress", v->silent_count);
@@ -134,7 +139,7 @@ cluster_rate_milli(const struct view *v)
     return rate;
 }
 
-/* All active campaigns share the rate: each ends, about, when all of them do. */
+/* All active sources share the rate: each ends, about, when all of them do. */
 static void
 put_finish(struct table *t, const struct view *v, const struct view_source *s, int64_t now)
 {
@@ -142,9 +147,11 @@ put_finish(struct table *t, const struct view *v, const struct view_source *s, i
     for (unsigned i = 0; i < v->source_count; i++)
         if (v->sources[i].state == SOURCE_ACTIVE)
             waiting += v->sources[i].total.waiting;
+    char held[VIEW_HELD_BYTES];
     if (s->state != SOURCE_ACTIVE || s->total.waiting == 0 || rate == 0) {
-        table_words(t, "%s",
-                    s->state == SOURCE_ACTIVE && s->total.waiting == 0 ? "nothing waits" : "-");
+        bool idle = s->state == SOURCE_ACTIVE && s->total.waiting == 0;
+        view_held(held, s);
+        table_words(t, "%s%s", idle ? "nothing waits" : "- ", idle ? "" : held);
         return;
     }
     char text[64];
@@ -172,8 +179,8 @@ print_sources(const struct view *v, FILE *out)
     for (unsigned i = 0; i < v->source_count; i++) {
         const struct view_source *s = &v->sources[i];
         table_words(t, "%s", s->name);
-        table_words(t, "campaign");
-        table_words(t, "%s", view_state_word(s->state));
+        table_words(t, "%s", view_kind_word(s->kind));
+        table_words(t, "%s", view_source_state(s));
         table_int(t, (int64_t) s->total.audience);
         table_int(t, (int64_t) s->total.sent);
         table_int(t, (int64_t) s->total.waiting);
@@ -266,10 +273,18 @@ sources_json(const struct view *v)
     for (unsigned i = 0; i < v->source_count; i++) {
         const struct view_source *s = &v->sources[i];
         const struct view_progress *p = &s->total;
+        char time[40];
         json_array_append_new(
             sources,
-            json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
-                      s->name, "kind", "campaign", "state", view_state_word(s->state), "audience",
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+                      " s:I}",
+                      "name", s->name, "kind", view_kind_word(s->kind), "state",
+                      view_source_state(s), "starts_at",
+                      s->start_at ? json_string(table_time_text(time, s->start_at, false))
+                                  : json_null(),
+                      "paused_until",
+                      s->until ? json_string(table_time_text(time, s->until, false)) : json_null(),
+                      "reason", s->because, "messages", (json_int_t) p->messages, "audience",
                       (json_int_t) p->audience, "sent", (json_int_t) p->sent, "waiting",
                       (json_int_t) p->waiting, "unknown", (json_int_t) p->unknown, "failed",
                       (json_int_t) p->failed, "skipped", (json_int_t) p->skipped, "expired",

@@ -1,4 +1,5 @@
-/* cmd_watch.c - campaign watch NAME: who sends how fast, what is left, when it ends. */
+/* cmd_watch.c - campaign watch NAME, sequence watch NAME: who sends how fast, what is left, when it
+ * ends. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 
 #include "coordinator/ctl/ask.h"
 #include "coordinator/ctl/commands.h"
+#include "coordinator/ctl/source_verb.h"
 #include "coordinator/ctl/terminal.h"
 #include "coordinator/ctl/view.h"
 
@@ -64,7 +66,7 @@ on_progress(void *arg, struct slice partition, struct view_source *source,
 {
     struct watch *w = arg;
     struct watch_line *l = NULL;
-    if (strcmp(source->name, w->in->operands[0]) != 0)
+    if (source->kind != source_kind(w->in) || strcmp(source->name, w->in->operands[0]) != 0)
         return 0;
     for (unsigned i = 0; i < w->line_count && !l; i++)
         if (strlen(w->lines[i].partition) == partition.bytes &&
@@ -183,7 +185,9 @@ draw(struct watch *w, const struct view_source *s)
     if (!w->draws || screen_begin(&w->screen) < 0)
         return;
     FILE *out = w->screen.page;
-    fprintf(out, "%s   %s\n", s->name, view_state_word(s->state));
+    char held[VIEW_HELD_BYTES];
+    view_held(held, s);
+    fprintf(out, "%s   %s\n", s->name, held[0] ? held : view_source_state(s));
     for (unsigned i = 0; i < w->line_count && i < LINES_MAX; i++)
         draw_line(w, &w->lines[i], out);
     if (w->line_count > LINES_MAX)
@@ -220,12 +224,14 @@ print_words(const struct view_source *s, usec_t spent)
         {"waiting", p->waiting, true},
     };
     char text[32], span[32];
-    printf("%s   %s", s->name, view_state_word(s->state));
+    printf("%s   %s", s->name, view_source_state(s));
     for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
         if (counts[i].always || counts[i].count > 0)
             printf("   %s %s", counts[i].name, table_thousands(text, (int64_t) counts[i].count));
-    printf("   (= %s leads)   %s\n", table_thousands(text, (int64_t) p->audience),
-           terminal_span(span, spent));
+    printf("   (= %s leads)", table_thousands(text, (int64_t) p->audience));
+    if (s->kind == CONTENT_SEQUENCE)
+        printf("   %s messages", table_thousands(text, (int64_t) p->messages));
+    printf("   %s\n", terminal_span(span, spent));
     return fflush(stdout) == 0 ? 0 : -EPIPE;
 }
 
@@ -246,7 +252,7 @@ print_result(const struct watch *w, const struct view_source *s)
 #undef X
     table_column(t, "watched_seconds", NULL, TABLE_NUMBER);
     table_words(t, "%s", s->name);
-    table_words(t, "%s", view_state_word(s->state));
+    table_words(t, "%s", view_source_state(s));
     table_int(t, (int64_t) s->total.audience);
 #define X(field) table_int(t, (int64_t) s->total.field);
     COUNTS(X)
@@ -258,8 +264,9 @@ print_result(const struct watch *w, const struct view_source *s)
 static int
 goes_on(const struct watch *w, const char *why)
 {
-    terminal_fault("%s; campaign \"%s\" goes on", why, w->in->operands[0]);
-    terminal_next("fleetcast campaign watch %s%s", w->in->operands[0],
+    const char *kind = w->in->command->verb;
+    terminal_fault("%s; %s \"%s\" goes on", why, kind, w->in->operands[0]);
+    terminal_next("fleetcast %s watch %s%s", kind, w->in->operands[0],
                   w->in->options[OPTION_UNTIL_FINISHED] ? " --until-finished" : "");
     return CTL_TIMED_OUT;
 }
@@ -273,21 +280,19 @@ end_watch(const struct watch *w, const struct view_source *s, int code)
 static int
 watch(struct watch *w)
 {
-    const char *name = w->in->operands[0];
+    const char *kind = w->in->command->verb, *name = w->in->operands[0];
     for (bool first = true;; first = false) {
         int err = look(w);
-        const struct view_source *s = err == 0 ? view_find_source(w->view, name) : NULL;
+        const struct view_source *s =
+            err == 0 ? view_find_source(w->view, source_kind(w->in), name) : NULL;
         if (err < 0 && err != -EINTR && first)
-            return ask_failed(w->asker, err, "cannot watch campaign \"%s\"", name);
-        if (err == 0 && !s) {
-            terminal_fault("no campaign \"%s\"", name);
-            terminal_next("fleetcast campaign ls");
-            return CTL_FAILED;
-        }
+            return ask_failed(w->asker, err, "cannot watch %s \"%s\"", kind, name);
+        if (err == 0 && !s)
+            return source_missing(w->in);
         bool until = w->in->options[OPTION_UNTIL_FINISHED] != NULL;
-        if (s && until && s->state == SOURCE_DRAFT) {
-            terminal_fault("campaign \"%s\" was not started", name);
-            terminal_next("fleetcast campaign start %s", name);
+        if (s && until && s->state == SOURCE_DRAFT && !s->start_at) {
+            terminal_fault("%s \"%s\" was not started", kind, name);
+            terminal_next("fleetcast %s start %s", kind, name);
             return CTL_REFUSED;
         }
         if (s)
@@ -305,11 +310,12 @@ watch(struct watch *w)
 }
 
 int
-cmd_campaign_watch(const struct invocation *in)
+cmd_source_watch(const struct invocation *in)
 {
     if (!in->options[OPTION_UNTIL_FINISHED] && !in->timeout && !terminal_draws()) {
-        terminal_fault("campaign watch draws on a terminal; elsewhere it needs --until-finished or"
-                       " --timeout");
+        terminal_fault("%s watch draws on a terminal; elsewhere it needs --until-finished or"
+                       " --timeout",
+                       in->command->verb);
         return CTL_USAGE;
     }
     struct watch *w = calloc(1, sizeof(*w));

@@ -34,6 +34,22 @@ terminal_next(const char *format, ...)
     va_end(ap);
 }
 
+enum terminal_answer
+terminal_confirm(const char *format, ...)
+{
+    char line[16];
+    va_list ap;
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return TERMINAL_NONE;
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputs(" [y/N] ", stderr);
+    if (!fgets(line, sizeof(line), stdin))
+        return TERMINAL_NO;
+    return strcmp(line, "y\n") == 0 || strcmp(line, "yes\n") == 0 ? TERMINAL_YES : TERMINAL_NO;
+}
+
 static bool
 is_terminal(FILE *f)
 {

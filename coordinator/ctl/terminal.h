@@ -18,6 +18,10 @@ bool terminal_draws(void); /* stderr is a terminal that can move its cursor */
 enum terminal_mood { MOOD_GOOD, MOOD_BAD, MOOD_WARNING };
 void terminal_verdict(FILE *out, enum terminal_mood mood, const char *word);
 
+/* Asks on stderr for "y" or "yes" on stdin; NONE: nobody is there to answer. */
+enum terminal_answer { TERMINAL_NO, TERMINAL_YES, TERMINAL_NONE };
+enum terminal_answer terminal_confirm(const char *format, ...) _printf_(1, 2);
+
 /* One line, drawn at most 5 times a second: what, rows, rate, percent, time left. */
 struct progress {
     char what[64];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/ctl/table.h"
 #include "coordinator/ctl/terminal.h"
 
 struct view *
@@ -139,7 +140,24 @@ view_cluster(struct view *v, struct asker *a)
     return 0;
 }
 
-/* ---- campaigns ---- */
+/* ---- sources ---- */
+
+static void
+copy_campaign(struct view_source *s, const struct content_campaign *c)
+{
+    snprintf(s->name, sizeof(s->name), "%s", c->name);
+    snprintf(s->template_name, sizeof(s->template_name), "%s", c->template_name);
+    s->not_after = c->not_after;
+}
+
+static void
+copy_sequence(struct view_source *s, const struct content_sequence *q)
+{
+    snprintf(s->name, sizeof(s->name), "%s", q->name);
+    snprintf(s->trigger, sizeof(s->trigger), "%s", q->trigger);
+    snprintf(s->next_sequence, sizeof(s->next_sequence), "%s", q->next_sequence);
+    s->step_count = q->step_count;
+}
 
 static int
 copy_source(struct view *v, const struct content_row *row)
@@ -153,14 +171,22 @@ copy_source(struct view *v, const struct content_row *row)
     if (content_item_read(&item, row->json, why, sizeof(why)) < 0)
         return -EBADMSG;
     struct view_source *s = &v->sources[v->source_count];
-    *s = (struct view_source){.id = row->id,
+    *s = (struct view_source){.kind = item.kind,
+                              .id = row->id,
                               .state = (enum source_state) row->state,
                               .version = row->version,
+                              .revision = row->revision,
+                              .all_revision = row->all_revision,
                               .started_at = row->started_at,
-                              .not_after = item.campaign.not_after,
+                              .start_at = row->start_at,
+                              .until = row->until,
+                              .not_after = INT64_MAX,
                               .json = strndup(row->json.data, row->json.bytes)};
-    snprintf(s->name, sizeof(s->name), "%s", item.campaign.name);
-    snprintf(s->template_name, sizeof(s->template_name), "%s", item.campaign.template_name);
+    COPY_TEXT(s->because, row->because);
+    if (item.kind == CONTENT_CAMPAIGN)
+        copy_campaign(s, &item.campaign);
+    else
+        copy_sequence(s, &item.sequence);
     content_item_free(&item);
     if (!s->json)
         return -ENOMEM;
@@ -169,9 +195,24 @@ copy_source(struct view *v, const struct content_row *row)
 }
 
 static int
+copy_content(struct view *v, const struct content_row *row)
+{
+    if (row->kind == CONTENT_CAMPAIGN || row->kind == CONTENT_SEQUENCE)
+        return copy_source(v, row);
+    if (row->kind == CONTENT_CLUSTER) {
+        v->paused = row->state == SOURCE_PAUSED;
+        v->paused_until = row->until;
+        COPY_TEXT(v->paused_because, row->because);
+    }
+    return 0;
+}
+
+static int
 by_id(const void *a, const void *b)
 {
     const struct view_source *x = a, *y = b;
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -181,12 +222,12 @@ view_sources(struct view *v, struct asker *a)
     struct request q = {.kind = MESSAGE_CONTENT};
     struct reply r;
     drop_sources(v);
+    v->paused = false;
     do {
         int err = ask_coordinator(a, &q, 0, &r);
         for (uint32_t i = 0; err == 0 && i < r.content.row_count; i++) {
             q.content.after = r.content.rows[i].version;
-            if (r.content.rows[i].kind == CONTENT_CAMPAIGN)
-                err = copy_source(v, &r.content.rows[i]);
+            err = copy_content(v, &r.content.rows[i]);
         }
         if (err < 0)
             return err;
@@ -197,10 +238,10 @@ view_sources(struct view *v, struct asker *a)
 }
 
 struct view_source *
-view_find_source(struct view *v, const char *name)
+view_find_source(struct view *v, enum content_kind kind, const char *name)
 {
     for (unsigned i = 0; i < v->source_count; i++)
-        if (strcmp(v->sources[i].name, name) == 0)
+        if (v->sources[i].kind == kind && strcmp(v->sources[i].name, name) == 0)
             return &v->sources[i];
     return NULL;
 }
@@ -216,7 +257,9 @@ struct progress_reading {
 #define PROGRESS_FIELDS(X)                                                                         \
     X(audience)                                                                                    \
     X(enrolled)                                                                                    \
-    X(sent) X(waiting) X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience)
+    X(sent)                                                                                        \
+    X(waiting)                                                                                     \
+    X(unknown) X(failed) X(skipped) X(expired) X(cancelled) X(not_in_audience) X(messages)
 
 static int
 on_progress(void *arg, struct slice partition, const struct answer *page)
@@ -275,4 +318,39 @@ view_state_word(enum source_state state)
                                         [SOURCE_CANCELLED] = "cancelled",
                                         [SOURCE_DRAFT] = "draft"};
     return (size_t) state < ARRAY_SIZE(words) ? words[state] : "?";
+}
+
+const char *
+view_source_state(const struct view_source *s)
+{
+    return s->state == SOURCE_DRAFT && s->start_at ? "scheduled" : view_state_word(s->state);
+}
+
+const char *
+view_kind_word(enum content_kind kind)
+{
+    return kind == CONTENT_SEQUENCE ? "sequence" : "campaign";
+}
+
+const char *
+view_pause_text(char buf[static VIEW_HELD_BYTES], int64_t until, const char *because)
+{
+    char time[40], quoted[LABEL_BYTES_MAX + 1];
+    table_printable(quoted, sizeof(quoted), (struct slice){because, strlen(because)});
+    snprintf(buf, VIEW_HELD_BYTES, "paused%s%s%s%s%s", until ? " until " : "",
+             until ? table_time_text(time, until, true) : "", quoted[0] ? ": \"" : "", quoted,
+             quoted[0] ? "\"" : "");
+    return buf;
+}
+
+const char *
+view_held(char buf[static VIEW_HELD_BYTES], const struct view_source *s)
+{
+    char time[40];
+    buf[0] = '\0';
+    if (s->state == SOURCE_DRAFT && s->start_at)
+        snprintf(buf, VIEW_HELD_BYTES, "starts %s", table_time_text(time, s->start_at, true));
+    else if (s->state == SOURCE_PAUSED)
+        view_pause_text(buf, s->until, s->because);
+    return buf;
 }

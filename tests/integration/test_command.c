@@ -180,10 +180,10 @@ START_TEST(a_broken_invariant_is_7)
     cluster_campaign(cluster);
     cluster_finished(cluster, SECONDS(30));
     expect(0, "OK", "verify");
-    ck_assert_int_eq(number_in("p1", "UPDATE progress SET sent = sent + 1"), 1);
+    ck_assert_int_eq(number_in("p1", "UPDATE progress SET sent = sent + 1 WHERE source_id > 0"), 1);
     expect(7, "BROKEN   1 of", "verify");
     expect(7, "counts sum to the audience,false", "verify --format csv");
-    ck_assert_int_eq(number_in("p1", "UPDATE progress SET sent = sent - 1"), 1);
+    ck_assert_int_eq(number_in("p1", "UPDATE progress SET sent = sent - 1 WHERE source_id > 0"), 1);
     expect(0, "OK", "verify");
 }
 END_TEST

@@ -39,7 +39,7 @@ START_TEST(usage_is_refused_with_the_next_command)
         {"import cats x", "import what?"},
         {"import leads", "import leads FILE"},
         {"import leads a b", "import leads FILE"},
-        {"import leads a b c d e", "too many arguments"},
+        {"import leads a b c d e f", "too many arguments"},
         {"status --frmat json", "unknown option --frmat"},
         {"status -f", "unknown option -f"},
         {"status --format xml", "table, json or csv"},
