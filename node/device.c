@@ -30,6 +30,9 @@ device_new(int32_t device_id)
         return NULL;
     d->turn.index = HEAP_ABSENT;
     d->device_id = device_id;
+    d->paused_until = INT64_MIN;
+    d->warm_from = WARM_FROM_NEVER;
+    d->day.unit = d->hour.unit = QUOTA_UNIT_NONE;
     return d;
 }
 
@@ -44,7 +47,7 @@ device_free(struct device *d)
     free(d->scope);
     free(d->address);
     free(d->base_url);
-    free(d->zone);
+    free(d->paused_because);
     free(d->sealed_token);
     free(d);
     return NULL;

@@ -46,6 +46,8 @@ struct slot {
     uint64_t epoch;
     usec_t send_by;
     usec_t ready; /* from when on nothing but we held it */
+    int32_t day, hour; /* local ones that it counts in; QUOTA_UNIT_NONE: in none */
+    uint32_t day_was, hour_was; /* reserved before it */
 
     struct fact fact;
     uint64_t text_hash;
@@ -87,6 +89,7 @@ enum tick_part {
     PART_FINISH,
     PART_EVIDENCE,
     PART_REFUSE,
+    PART_RESERVE, /* slots of PART_CLAIM whose device needs a block of its allowance */
     PART_CLAIM,
     PART_CLAIM_DIRECT, /* only when one is asked for */
     PART_COUNT
@@ -137,6 +140,15 @@ void claim_answered(struct sender *s, enum tick_part part, const struct db_reply
 void claim_undone(struct sender *s); /* rolled back: as if never asked */
 void refuse_encode(struct sender *s);
 void refuse_answered(struct sender *s, const struct db_reply *reply);
+
+/* ---- reserve.c: allowances of the local day and hour ---- */
+/* The send that starts then counts; its device's block is reserved when need be. */
+void reserve_count(struct slot *slot, int64_t db_at);
+void reserve_uncount(struct slot *slot); /* it never reached the wire */
+void reserve_encode(struct sender *s);
+void reserve_undone(struct sender *s); /* rolled back: the rows say what they said before */
+/* It is still the day and the hour that it counts in. */
+bool reserve_still(const struct slot *slot, int64_t db_now);
 
 /* ---- follow.c: what a fact says of its row, without the database ---- */
 /* Waits for the same step again, due at `due`. state 0: it never left. */

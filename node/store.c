@@ -112,7 +112,9 @@
 
 #define DEVICE_COLUMNS                                                                             \
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
-    " address, url, zone, token "
+    " address, url, zone, token, paused_until, paused_because, quiet, daily_cap, hourly_cap,"      \
+    " CASE WHEN isfinite(warm_from) THEN warm_from - date '1970-01-01' ELSE 2147483647 END,"       \
+    " day - date '1970-01-01', day_reserved, hour, hour_reserved "
 
 #define SHOWN_DEVICE                                                                               \
     "d.device_id, d.name, d.transport, d.address, d.residence, d.health, d.min_delay_ms,"          \
@@ -201,9 +203,42 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "RETURNING beat, (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint,"
         " ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"},
 
+    /*
+     * What was reserved and not used is given back at a clean stop: $2 devices, then what was used
+     * of the same day ($3, $4) and hour ($5, $6). Nothing is claimed any more. Crash before it: the
+     * block counts as used.
+     */
+    [STORE_GIVE_BACK] = {"give_back",
+        "UPDATE device d SET day_reserved = CASE WHEN d.day = date '1970-01-01' + u.day"
+        " THEN least(d.day_reserved, u.day_used) ELSE d.day_reserved END,"
+        " hour_reserved = CASE WHEN d.hour = u.hour THEN least(d.hour_reserved, u.hour_used)"
+        " ELSE d.hour_reserved END"
+        " FROM (SELECT * FROM unnest($2::int[], $3::int[], $4::int[], $5::timestamptz[], $6::int[])"
+        " u(device_id, day, day_used, hour, hour_used) ORDER BY device_id) u"
+        " WHERE d.device_id = u.device_id AND d.residence = 0 AND" EPOCH_IS_MINE},
+
     /* Exclusive lock. Nothing of ours is claimed: the next take needs no quarantine. */
     [STORE_RELEASE] = {"release",
         "UPDATE owner SET clean = true WHERE" EPOCH_IS_MINE "RETURNING epoch"},
+
+    /*
+     * The offsets of zones $1 (seconds east of UTC) and the instants from which they hold, from two
+     * days ago to $2 days ahead: changes are looked for by the hour, then to the minute. A name
+     * that PostgreSQL does not know has no row. Reads only.
+     */
+    [STORE_ZONES] = {"zones",
+        "WITH n AS MATERIALIZED (SELECT u.name, u.ord::int AS ord FROM unnest($1::text[])"
+        " WITH ORDINALITY u(name, ord) WHERE u.name IN (SELECT name FROM pg_timezone_names)),"
+        " b AS (SELECT date_trunc('hour', now()) AS hour),"
+        " h AS MATERIALIZED (SELECT n.ord, n.name, t, extract(epoch FROM (t AT TIME ZONE n.name)"
+        " - (t AT TIME ZONE 'UTC'))::int AS offset_s FROM n, b, generate_series("
+        "b.hour - interval '2 days', b.hour + $2::int * interval '1 day', interval '1 hour') t),"
+        " c AS (SELECT h.*, lag(offset_s) OVER (PARTITION BY ord ORDER BY t) AS was FROM h)"
+        " SELECT c.ord, coalesce((SELECT min(m) FROM generate_series(c.t - interval '59 minutes',"
+        " c.t, interval '1 minute') m WHERE c.was IS NOT NULL AND extract(epoch FROM"
+        " (m AT TIME ZONE c.name) - (m AT TIME ZONE 'UTC'))::int = c.offset_s), c.t), c.offset_s,"
+        " (SELECT max(t) FROM h) FROM c WHERE c.was IS DISTINCT FROM c.offset_s"
+        " ORDER BY c.ord, c.t"},
 
     /* Loading reads by key in pages; what changes meanwhile is announced by intake after its
      * commit, and what the claim refuses is dropped: a stale page is harmless. */
@@ -335,6 +370,20 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " count(*) FILTER (WHERE verdict = 13) AS expired FROM done GROUP BY 1) g"
         " WHERE p.source_id = g.source_id)"
         " SELECT n, verdict FROM v"},
+
+    /*
+     * Blocks of the local day's and hour's allowance, before the claims that use them: both commit
+     * or neither, so what a crash loses counts as used. Its driver alone writes these columns; a
+     * row of a device that moved away is left alone. Crash after it: the next driver finds the
+     * block as used. $2 devices, then day, reserved, hour (the local clock's, as if it were UTC),
+     * reserved. Locks its device rows, in the order of ids.
+     */
+    [STORE_RESERVE] = {"reserve",
+        "UPDATE device d SET day = date '1970-01-01' + u.day, day_reserved = u.day_reserved,"
+        " hour = u.hour, hour_reserved = u.hour_reserved"
+        " FROM (SELECT * FROM unnest($2::int[], $3::int[], $4::int[], $5::timestamptz[], $6::int[])"
+        " u(device_id, day, day_reserved, hour, hour_reserved) ORDER BY device_id) u"
+        " WHERE d.device_id = u.device_id AND d.residence = 0 AND" EPOCH_IS_MINE},
 
     /*
      * The rows that may be sent, and nothing else. The row itself refuses a second claim (state,

@@ -23,9 +23,11 @@ enum store_statement {
     STORE_TAKE,
     STORE_LEFT_OVER,
     STORE_BEAT,
+    STORE_GIVE_BACK,
     STORE_RELEASE,
 
     /* loading */
+    STORE_ZONES,
     STORE_LOAD_DEVICES,
     STORE_DEVICES_BY_ID,
     STORE_LOAD_SOURCES,
@@ -38,6 +40,7 @@ enum store_statement {
     STORE_FINISH,
     STORE_EVIDENCE,
     STORE_REFUSE,
+    STORE_RESERVE,
     STORE_CLAIM,
     STORE_CLAIM_DIRECT,
 
