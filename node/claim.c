@@ -10,6 +10,7 @@
 
 #define BREAKER_AGAIN USEC_PER_SEC /* a probe is out: look again so often */
 #define REFUSED_WAIT  USEC_PER_SEC
+#define ZONE_AGAIN    ((int64_t) (5 * USEC_PER_SEC)) /* its zone is being read */
 
 /* ---- choosing ---- */
 
@@ -19,10 +20,25 @@ is_skipped(void *arg, const struct entry *e)
     return book_skips(arg, e);
 }
 
+/* A window of its step holds the row, not the device: it is due when the window opens. */
+static bool
+held_by_window(struct partition *p, struct device *d, enum device_class class,
+               const struct entry *e, int64_t db_at)
+{
+    const struct source_step *step =
+        source_step(book_source(p->book, e->source_id), e->revision, e->step);
+    int64_t opens;
+
+    if (!step || zone_window_open(d->zone, step->window, db_at, &opens))
+        return false;
+    device_hold(d, class, e, opens == ZONE_NEVER ? db_at + ZONE_AGAIN : opens);
+    return true;
+}
+
 /*
  * The entry that this device may send at some instant up to `limit`, all gates judged for that
  * instant; NULL: not so soon, and it got its next turn. *ret_at is the instant. Ends because `at`
- * only grows.
+ * only grows, and rows that are held are due later.
  */
 static const struct entry *
 find_entry(struct partition *p, struct device *d, usec_t now, usec_t limit, usec_t *ret_at,
@@ -31,13 +47,16 @@ find_entry(struct partition *p, struct device *d, usec_t now, usec_t limit, usec
     usec_t at = now;
 
     for (;;) {
-        struct pace_verdict v = pace_decide(d, true, at);
+        const struct pace_now pace = partition_pace_now(p, at);
+        struct pace_verdict v = pace_decide(d, &pace);
         const struct entry *e;
         int64_t due;
         usec_t next;
 
         if (v.gate == GATE_OPEN) {
-            e = device_peek(d, partition_db_now(p, at), is_skipped, p->book, ret_class, &due);
+            e = device_peek(d, pace.db_at, is_skipped, p->book, ret_class, &due);
+            if (e && held_by_window(p, d, *ret_class, e, pace.db_at))
+                continue;
             if (e) {
                 *ret_at = at;
                 return e;
@@ -81,6 +100,7 @@ ask_for(struct sender *s, struct device *d, enum device_class class, const struc
     slot->breakers[BREAKER_ACCOUNT] = d->account_breaker;
     for (unsigned i = 0; i < BREAKER_KIND_COUNT; i++)
         breaker_claimed(slot->breakers[i], now);
+    reserve_count(slot, partition_db_now(p, now));
     device_take(d, class, &slot->entry);
     d->state = DEVICE_CLAIMING;
     struct slot_list *list = &s->parts[class == CLASS_DIRECT ? PART_CLAIM_DIRECT : PART_CLAIM];

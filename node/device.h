@@ -64,13 +64,13 @@ struct device {
     uint32_t live; /* enrollments in the table as far as known */
     const struct gateway *gateway;
     char *account, *scope, *address, *base_url, *paused_because; /* heap, owned */
-    const struct zone *zone;     /* borrowed, never NULL */
+    const struct zone *zone;                                     /* borrowed, never NULL */
     int64_t paused_until;        /* unix usec; INT64_MIN: not paused, INT64_MAX: by an order only */
     struct content_window quiet; /* from == to: none */
     uint32_t daily_cap, hourly_cap; /* 0: none */
     int32_t warm_from;              /* local day number; WARM_FROM_NEVER */
     struct quota day, hour;         /* what counts against the limits above */
-    uint8_t *sealed_token; /* heap, owned: opened only for the request */
+    uint8_t *sealed_token;          /* heap, owned: opened only for the request */
     uint16_t sealed_bytes;
 };
 

@@ -133,6 +133,35 @@ plan_of(const struct device *d)
     return 1000000 / MAX_OF(mean_ms, 1u);
 }
 
+/* What its gates go by. Its counters are the caller's. */
+static bool
+read_limits(struct partition *p, struct device *d, const struct db_reply *r, unsigned row)
+{
+    struct slice quiet = db_get_text(r, 0, row, 14);
+    char text[16];
+
+    d->zone = zones_find(p->zones, db_get_text(r, 0, row, 10));
+    if (!d->zone || !set_text(&d->paused_because, db_get_text(r, 0, row, 13)))
+        return false;
+    d->paused_until = db_get_time(r, 0, row, 12);
+    snprintf(text, sizeof(text), "%.*s", (int) quiet.bytes, quiet.data);
+    if (quiet.bytes == 0 || content_read_window(text, &d->quiet) < 0)
+        d->quiet = (struct content_window){0, 0};
+    d->daily_cap = (uint32_t) db_get_int(r, 0, row, 15);
+    d->hourly_cap = (uint32_t) db_get_int(r, 0, row, 16);
+    d->warm_from = (int32_t) db_get_int(r, 0, row, 17);
+    return true;
+}
+
+/* A block that an older driver reserved counts as used. */
+static void
+read_counters(struct device *d, const struct db_reply *r, unsigned row)
+{
+    quota_load(&d->day, (int32_t) db_get_int(r, 0, row, 18), (uint32_t) db_get_int(r, 0, row, 19));
+    quota_load(&d->hour, quota_hour_unit(db_get_time(r, 0, row, 20)),
+               (uint32_t) db_get_int(r, 0, row, 21));
+}
+
 /* A row of the columns DEVICE_COLUMNS. */
 static int
 read_device(struct partition *p, struct device *d, const struct db_reply *r, unsigned row)
@@ -145,8 +174,7 @@ read_device(struct partition *p, struct device *d, const struct db_reply *r, uns
         !set_text(&d->scope, db_get_text(r, 0, row, 6)) ||
         !set_text(&d->address, db_get_text(r, 0, row, 8)) ||
         !set_text(&d->base_url, db_get_text(r, 0, row, 9)) ||
-        !set_text(&d->zone, db_get_text(r, 0, row, 10)) ||
-        !set_token(d, db_get_text(r, 0, row, 11)))
+        !set_token(d, db_get_text(r, 0, row, 11)) || !read_limits(p, d, r, row))
         return -ENOMEM;
     d->gateway = gateway_find(db_get_text(r, 0, row, 7));
     if (!d->gateway)
@@ -169,6 +197,9 @@ put_device(struct partition *p, const struct db_reply *r, unsigned row, struct d
         return -ENOMEM;
     p->plan_milli -= fresh ? 0 : plan_of(d);
     err = read_device(p, d, r, row);
+    /* While we drive it memory counts, and an older row may come late. */
+    if (err == 0 && (fresh || p->state == PARTITION_LOADING))
+        read_counters(d, r, row);
     if (err == 0 && fresh)
         err = schedule_add(p->devices, d);
     if (err < 0 && fresh) {

@@ -318,7 +318,8 @@ start_partition(struct node *n, const struct partition_settings *p)
                                       .token_key = s->token_key,
                                       .base_url = s->base_url,
                                       .version = s->api_version,
-                                      .timing = s->timing};
+                                      .timing = s->timing,
+                                      .warmup = s->warmup};
     int err = partition_start(&n->partitions[n->partition_count], &n->loop, &config, n->transport,
                               &n->rng, on_news, n);
     if (err < 0)

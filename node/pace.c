@@ -160,8 +160,8 @@ gap(const struct device *d, const struct pace_now *now)
 
 static struct pace_verdict (*const gates[GATE_COUNT])(const struct device *d,
                                                       const struct pace_now *now) = {
-    [GATE_DRIVER] = driver,     [GATE_HEALTH] = health, [GATE_BREAKER] = breakers,
-    [GATE_PAUSED] = paused,     [GATE_QUIET] = quiet,   [GATE_CAP] = daily_cap,
+    [GATE_DRIVER] = driver,     [GATE_HEALTH] = health,  [GATE_BREAKER] = breakers,
+    [GATE_PAUSED] = paused,     [GATE_QUIET] = quiet,    [GATE_CAP] = daily_cap,
     [GATE_HOURLY] = hourly_cap, [GATE_WARMUP] = warm_up, [GATE_GAP] = gap,
 };
 

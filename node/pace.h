@@ -28,7 +28,7 @@ enum pace_cause {
     PACE_CLUSTER, /* paused: the whole cluster */
     PACE_ZONE     /* what it needs of the device's zone was not read yet */
 };
-struct pace_now { /* the send would start then, and what is not the device's own */
+struct pace_now {     /* the send would start then, and what is not the device's own */
     bool driver_open; /* the partition may claim */
     bool cluster_paused;
     int64_t cluster_until; /* unix usec; INT64_MAX: by an order only */

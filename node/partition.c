@@ -14,6 +14,7 @@
 #include "node/sender.h"
 #include "shared/log.h"
 
+#define CLOCK_JUMP      (2 * USEC_PER_SEC)  /* DESIGN §6 */
 #define OFFSET_KEPT     (10 * USEC_PER_SEC) /* clocks drift: a good sample is not good for ever */
 #define DUE_COUNT_EVERY (5 * USEC_PER_SEC)
 #define ARGS_BYTES      (32u * 1024u)
@@ -273,7 +274,19 @@ effect_doubt(struct partition *p)
 bool
 partition_may_claim(const struct partition *p)
 {
-    return p->state == PARTITION_OPEN;
+    return p->state == PARTITION_OPEN && !p->clock_off;
+}
+
+struct pace_now
+partition_pace_now(const struct partition *p, usec_t at)
+{
+    struct pace_now now = {.driver_open = partition_may_claim(p),
+                           .at = at,
+                           .db_at = partition_db_now(p, at),
+                           .warmup = &p->config.warmup};
+
+    now.cluster_paused = book_cluster_paused(p->book, &now.cluster_until);
+    return now;
 }
 
 /* Facts carry no epoch: they are recorded whenever the schema was found right. */
@@ -316,12 +329,38 @@ partition_judge(struct partition *p, int64_t epoch, struct slice driver,
     return false;
 }
 
+/*
+ * By a clock that jumped nothing is claimed, enrolled or expired; what was known stays the measure
+ * until the database's clock is back there, or a new process begins with another.
+ */
+static void
+judge_clock(struct partition *p, int64_t off, usec_t error)
+{
+    int64_t away = off < 0 ? -off : off;
+    bool jumped = away > (int64_t) (CLOCK_JUMP + error + p->offset_error);
+
+    if (jumped) {
+        p->clock_off = true;
+        partition_because(p, "clock: the database's jumped by %+.1f s",
+                          (double) off / (double) USEC_PER_SEC);
+    } else if (p->clock_off) {
+        p->clock_off = false;
+        partition_because(p, NULL);
+        log_event(LOG_LEVEL_INFO, "partition.clock", "partition=%s back=yes", p->config.name);
+        partition_wake(p);
+    }
+}
+
 /* The shortest way there and back bounds the error best; but no sample is good for ever. */
 static void
 keep_offset(struct partition *p, int64_t db_time, usec_t submitted, usec_t now)
 {
     usec_t error = (now - submitted) / 2;
 
+    if (p->offset_at != 0)
+        judge_clock(p, db_time - (int64_t) (submitted + error) - p->db_offset, error);
+    if (p->clock_off)
+        return;
     if (p->offset_at != 0 && error > p->offset_error && now - p->offset_at < OFFSET_KEPT)
         return;
     p->db_offset = db_time - (int64_t) (submitted + error);
@@ -418,6 +457,7 @@ on_step(uv_timer_t *timer)
     next = sender_tick(p->sender, now);
     next = MIN_OF(next, audience_tick(p->audience, now));
     next = MIN_OF(next, apply_tick(p->apply, now));
+    next = MIN_OF(next, zonedata_tick(p->zonedata, now));
     load_tick(p->load);
     if (sender_busy(p->sender) == 0) {
         if (p->state == PARTITION_FENCED && !p->news_told)
@@ -467,10 +507,12 @@ new_parts(struct partition *p)
         return r;
     p->devices = schedule_new();
     p->book = book_new();
-    if (!p->devices || !p->book)
+    p->zones = zones_new();
+    if (!p->devices || !p->book || !p->zones)
         return -ENOMEM;
     if ((r = sender_new(&p->sender, p)) < 0 || (r = audience_new(&p->audience, p)) < 0 ||
-        (r = apply_new(&p->apply, p)) < 0 || (r = load_new(&p->load, p)) < 0)
+        (r = apply_new(&p->apply, p)) < 0 || (r = load_new(&p->load, p)) < 0 ||
+        (r = zonedata_new(&p->zonedata, p)) < 0)
         return r;
     return 0;
 }
@@ -504,6 +546,7 @@ partition_free(struct partition *p)
     if (!p)
         return NULL;
     assert(p->timers_open == 0);
+    p->zonedata = zonedata_free(p->zonedata);
     p->load = load_free(p->load);
     p->apply = apply_free(p->apply);
     p->audience = audience_free(p->audience);
@@ -512,6 +555,7 @@ partition_free(struct partition *p)
         schedule_each(p->devices, free_device, p);
     p->devices = schedule_free(p->devices);
     p->book = book_free(p->book);
+    p->zones = zones_free(p->zones);
     p->pool = dbpool_free(p->pool);
     db_args_done(&p->args);
     free(p);

@@ -10,6 +10,7 @@
 
 #include "node/book.h"
 #include "node/meter.h"
+#include "node/quota.h"
 #include "node/schedule.h"
 #include "node/transport.h"
 #include "proto/message.h"
@@ -45,6 +46,7 @@ struct partition_config {
     const char *base_url;     /* of devices without a url */
     const char *version;      /* of the Cloud API */
     struct timing timing;
+    struct warmup warmup; /* of devices that are new */
 };
 
 enum partition_state {

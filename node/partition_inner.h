@@ -42,6 +42,7 @@ struct sender;
 struct audience;
 struct content_apply;
 struct load;
+struct zonedata;
 
 struct partition {
     uv_loop_t *loop;
@@ -90,6 +91,9 @@ struct partition {
     struct audience *audience;
     struct content_apply *apply;
     struct load *load;
+    struct zones *zones;
+    struct zonedata *zonedata;
+    bool clock_off; /* the database's clock jumped: nothing may be claimed, nothing expires */
     uint64_t content_applied;
 
     uint64_t doubts;     /* rows that stand as unknown */
@@ -106,6 +110,8 @@ void partition_because(struct partition *p, const char *format, ...) _printf_(2,
 void partition_wake(struct partition *p);
 void partition_arm_state(struct partition *p, usec_t in);
 bool partition_may_claim(const struct partition *p);
+/* What the gates of all devices share, for a send that would start at `at`. */
+struct pace_now partition_pace_now(const struct partition *p, usec_t at);
 bool partition_may_settle(const struct partition *p);
 struct db *partition_tick_lane(struct partition *p);
 /* A driver's row as read in a transaction: is it still ours? Sends EVENT_HIGHER if not. */
@@ -124,6 +130,12 @@ void take_take(struct partition *p);
 void take_beat(struct partition *p);
 void take_days(struct partition *p);
 void take_release(struct partition *p);
+
+/* ---- zonedata.c: offsets of the zones in use, from the database ---- */
+int zonedata_new(struct zonedata **ret, struct partition *p) _must_check_;
+struct zonedata *zonedata_free(struct zonedata *z);
+/* Asks for what is not known or grows old; answers when it wants to be called again. */
+usec_t zonedata_tick(struct zonedata *z, usec_t now);
 
 /* ---- load.c ---- */
 int load_new(struct load **ret, struct partition *p) _must_check_;

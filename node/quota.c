@@ -6,9 +6,10 @@
 
 #include "shared/parse.h"
 
-#define BLOCKS     20u /* of a limit: so much of it a crash loses at most */
-#define AGE_MAX    36500u
-#define LIMIT_MAX  1000000000u
+#define BLOCKS    20u /* of a limit: so much of it a crash loses at most */
+#define AGE_MAX   36500u
+#define LIMIT_MAX 1000000000u
+#define HOUR_USEC ((int64_t) 3600000000)
 
 /* ---- warm-up ---- */
 
@@ -109,4 +110,16 @@ void
 quota_load(struct quota *q, int32_t unit, uint32_t reserved)
 {
     *q = (struct quota){.unit = unit, .used = reserved, .reserved = reserved};
+}
+
+int64_t
+quota_hour_time(int32_t hour)
+{
+    return hour == QUOTA_UNIT_NONE ? INT64_MIN : hour * HOUR_USEC;
+}
+
+int32_t
+quota_hour_unit(int64_t time)
+{
+    return time == INT64_MIN ? QUOTA_UNIT_NONE : (int32_t) (time / HOUR_USEC);
 }

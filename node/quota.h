@@ -41,5 +41,8 @@ bool quota_open(const struct quota *q, int32_t unit, uint32_t limit);
 bool quota_take(struct quota *q, int32_t unit, uint32_t limit);
 /* One that was counted in `unit` never reached the wire. */
 void quota_give(struct quota *q, int32_t unit);
+/* The row keeps a local hour as a time: the local clock's, as if it were UTC. */
+int64_t quota_hour_time(int32_t hour);
+int32_t quota_hour_unit(int64_t time);
 /* As the row says, all of it used: a fresh start, or after a doubt. */
 void quota_load(struct quota *q, int32_t unit, uint32_t reserved);

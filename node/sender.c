@@ -23,9 +23,10 @@
 #define UNSENDABLE_WAIT (300 * USEC_PER_SEC)
 
 static const enum store_statement part_statements[PART_COUNT] = {
-    [PART_ADVANCE] = STORE_ADVANCE,   [PART_FINISH] = STORE_FINISH,
-    [PART_EVIDENCE] = STORE_EVIDENCE, [PART_REFUSE] = STORE_REFUSE,
-    [PART_CLAIM] = STORE_CLAIM,       [PART_CLAIM_DIRECT] = STORE_CLAIM_DIRECT,
+    [PART_ADVANCE] = STORE_ADVANCE,           [PART_FINISH] = STORE_FINISH,
+    [PART_EVIDENCE] = STORE_EVIDENCE,         [PART_REFUSE] = STORE_REFUSE,
+    [PART_RESERVE] = STORE_RESERVE,           [PART_CLAIM] = STORE_CLAIM,
+    [PART_CLAIM_DIRECT] = STORE_CLAIM_DIRECT,
 };
 
 /* ---- slots ---- */
@@ -42,6 +43,7 @@ slot_take(struct sender *s)
     slot->device = NULL;
     slot->source = NULL;
     slot->text_hash = 0;
+    slot->day = slot->hour = QUOTA_UNIT_NONE;
     slot->provider_id_bytes = 0;
     slot->room_used = 0;
     return slot;
@@ -82,6 +84,7 @@ slot_unclaim(struct slot *slot)
 {
     for (unsigned i = 0; i < BREAKER_KIND_COUNT; i++)
         breaker_unclaimed(slot->breakers[i]);
+    reserve_uncount(slot);
 }
 
 void
@@ -105,9 +108,10 @@ bool
 slot_may_start(const struct slot *slot, usec_t now)
 {
     const struct partition *p = slot->sender->p;
+    const struct pace_now pace = partition_pace_now(p, now);
 
-    return partition_may_claim(p) && p->epoch == slot->epoch && now < slot->send_by &&
-           slot->source->state == SOURCE_ACTIVE && !book_cluster_paused(p->book, &(int64_t){0}) &&
+    return p->epoch == slot->epoch && now < slot->send_by && pace_still(slot->device, &pace) &&
+           reserve_still(slot, pace.db_at) && slot->source->state == SOURCE_ACTIVE &&
            !book_opted_out(p->book, slot->breakers[BREAKER_ACCOUNT], slot->out.phone);
 }
 
@@ -314,6 +318,7 @@ on_not_committed(struct sender *s, enum db_outcome outcome, const struct db_repl
     bool no_day = outcome == DB_REFUSED && strcmp(db_sqlstate(reply), NO_DAY) == 0;
 
     s->p->meter.tick_failed++;
+    reserve_undone(s);
     claim_undone(s);
     if (no_day) {
         s->p->days_due = 0; /* made by the next beat */
@@ -403,6 +408,8 @@ encode_all(struct sender *s, struct db_call *calls)
         db_args_reset(&s->args[part]);
         if (part >= PART_CLAIM)
             claim_encode(s, part);
+        else if (part == PART_RESERVE)
+            reserve_encode(s);
         else if (part == PART_REFUSE)
             refuse_encode(s);
         else
@@ -435,6 +442,7 @@ submit(struct sender *s)
     /* Never given to the server: as if it had been rolled back. */
     s->ticking = false;
     uncarry_all(s);
+    reserve_undone(s);
     claim_undone(s);
     settle_again(s, false);
     clear_parts(s);
@@ -457,9 +465,13 @@ next_work(const struct sender *s)
 {
     usec_t next;
 
-    if (!TAILQ_EMPTY(&s->facts) || !TAILQ_EMPTY(&s->refused))
+    if (!TAILQ_EMPTY(&s->facts))
         return 0;
-    if (!partition_may_claim(s->p) || TAILQ_EMPTY(&s->free))
+    if (!partition_may_claim(s->p))
+        return USEC_INFINITY;
+    if (!TAILQ_EMPTY(&s->refused))
+        return 0;
+    if (TAILQ_EMPTY(&s->free))
         return USEC_INFINITY;
     next = schedule_next(s->p->devices);
     return next == USEC_INFINITY || next < CLAIM_AHEAD ? next : next - CLAIM_AHEAD;
@@ -477,9 +489,10 @@ sender_tick(struct sender *s, usec_t now)
     if (due > now)
         return MIN_OF(starts, due);
     settle_choose(s);
-    carry_refused(s);
-    if (partition_may_claim(s->p))
+    if (partition_may_claim(s->p)) {
+        carry_refused(s); /* it may end rows by the clock */
         claim_choose(s, now);
+    }
     if (gathered(s) > 0) {
         submit(s);
         return starts; /* its end wakes us */
@@ -643,6 +656,7 @@ sender_free(struct sender *s)
     if (!s)
         return NULL;
     heap_done(&s->starting);
+    free(s->giving);
     for (unsigned part = 0; part < PART_COUNT; part++)
         db_args_done(&s->args[part]);
     free(s->rooms);

@@ -19,6 +19,10 @@ unsigned sender_busy(const struct sender *s);    /* slots that are not free */
 unsigned sender_on_wire(const struct sender *s); /* of them on the wire */
 bool sender_settling(const struct sender *s); /* facts wait for their transaction, or are in it */
 
+/* At a stop, when nothing is claimed any more: gives back what was reserved and not used, then
+ * calls done(p). What cannot be given back counts as used. */
+void sender_give_back(struct partition *p, void (*done)(struct partition *p));
+
 /* Tokens in slots, for the take: it leaves them alone. Returns how many. */
 unsigned sender_tokens(const struct sender *s, struct uuid *ret, unsigned max);
 unsigned sender_slots(const struct sender *s);

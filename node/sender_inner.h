@@ -45,8 +45,8 @@ struct slot {
     struct uuid token;
     uint64_t epoch;
     usec_t send_by;
-    usec_t ready; /* from when on nothing but we held it */
-    int32_t day, hour; /* local ones that it counts in; QUOTA_UNIT_NONE: in none */
+    usec_t ready;               /* from when on nothing but we held it */
+    int32_t day, hour;          /* local ones that it counts in; QUOTA_UNIT_NONE: in none */
     uint32_t day_was, hour_was; /* reserved before it */
 
     struct fact fact;
@@ -113,6 +113,9 @@ struct sender {
     int calls[PART_COUNT]; /* where its result is in the reply; -1 = not asked */
     struct db_args args[PART_COUNT];
     struct columns columns;
+    struct device **giving; /* at a stop: who gives back what was reserved */
+    unsigned giving_count, giving_at;
+    void (*given)(struct partition *p);
     uint8_t random[CLAIM_BATCH_MAX][10];
 };
 

@@ -38,6 +38,7 @@ static const struct config_key keys[] = {
     {"send", "timeout", CONFIG_SPAN, AT(timing.http), "20s", MS(100), SEC(120), NULL},
     {"send", "connect_timeout", CONFIG_SPAN, AT(connect_timeout), "3s", MS(100), SEC(60), NULL},
     {"send", "allow_http", CONFIG_BOOL, AT(allow_http), "no", 0, 0, NULL},
+    {"pace", "warmup", CONFIG_TEXT, AT(warmup_text), "0:20,4:50,8:100,15:200,31:0", 1, 256, NULL},
     {"timing", "send_window", CONFIG_SPAN, AT(timing.send_window), "4s", MS(100), SEC(60), NULL},
     {"timing", "commit", CONFIG_SPAN, AT(timing.commit), "1500ms", MS(50), SEC(30), NULL},
     {"timing", "connect", CONFIG_SPAN, AT(timing.connect), "2s", MS(50), SEC(30), NULL},
@@ -159,6 +160,16 @@ judge_dsns(const struct node_settings *s, const char *path, FILE *errors)
 }
 
 static int
+judge_pace(struct node_settings *s, const char *path, FILE *errors)
+{
+    const char *why;
+
+    if (warmup_parse(&s->warmup, s->warmup_text, &why) < 0)
+        return fault(errors, path, "pace", "warmup", s->warmup_text, "%s", why);
+    return 0;
+}
+
+static int
 judge_sending(const struct node_settings *s, const char *path, FILE *errors)
 {
     char why[256];
@@ -191,6 +202,8 @@ judge(struct node_settings *s, const char *path, FILE *errors)
     if (err == 0)
         err = judge_dsns(s, path, errors);
     if (err == 0)
+        err = judge_pace(s, path, errors);
+    if (err == 0)
         err = judge_sending(s, path, errors);
     return err;
 }
@@ -210,7 +223,7 @@ settings_load(struct node_settings *ret, const char *path, FILE *errors)
 void
 settings_done(struct node_settings *s)
 {
-    static const char *const sections[] = {"node", "coordinator", "pool", "send", "timing"};
+    static const char *const sections[] = {"node", "coordinator", "pool", "send", "pace", "timing"};
 
     identity_wipe(&s->identity);
     secret_wipe(s->token_key, sizeof(s->token_key));

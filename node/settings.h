@@ -28,6 +28,8 @@ struct node_settings {
     usec_t connect_timeout;
     bool allow_http;
     struct timing timing;
+    char *warmup_text;
+    struct warmup warmup;
     struct identity identity;
     struct peers peers;
     uint8_t token_key[SECRET_KEY_BYTES];

@@ -211,6 +211,7 @@ tell_breakers(struct slot *slot, const struct outcome_report *r)
             breaker_ended(slot->breakers[BREAKER_URL], BREAKER_DOUBT, r->ended, 0, rng);
         breaker_unclaimed(slot->breakers[BREAKER_SCOPE]);
         breaker_unclaimed(slot->breakers[BREAKER_ACCOUNT]);
+        reserve_uncount(slot);
         return;
     }
     breaker_ended(slot->breakers[BREAKER_URL], n.url, r->ended, r->ended + n.wait, rng);

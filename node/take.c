@@ -355,19 +355,27 @@ on_released(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     partition_event(p, EVENT_RELEASED);
 }
 
+static void
+release(struct partition *p)
+{
+    const struct db_call calls[] = {{.statement = STORE_LOCK_EXCLUSIVE},
+                                    {.statement = STORE_RELEASE, .args = &p->args}};
+
+    db_args_reset(&p->args);
+    db_put_int8(&p->args, (int64_t) p->epoch);
+    if (db_submit(partition_tick_lane(p), calls, ARRAY_SIZE(calls), p->config.timing.commit,
+                  on_released, p) < 0)
+        partition_event(p, EVENT_RELEASED);
+}
+
 /* Only an epoch in which older claims were settled and nothing of ours is left may be clean; any
  * other next take waits Q, which is never wrong. */
 void
 take_release(struct partition *p)
 {
-    const struct db_call calls[] = {{.statement = STORE_LOCK_EXCLUSIVE},
-                                    {.statement = STORE_RELEASE, .args = &p->args}};
-
     p->release_asked = true;
-    db_args_reset(&p->args);
-    db_put_int8(&p->args, (int64_t) p->epoch);
-    if (p->epoch == 0 || p->settled_epoch != p->epoch ||
-        db_submit(partition_tick_lane(p), calls, ARRAY_SIZE(calls), p->config.timing.commit,
-                  on_released, p) < 0)
+    if (p->epoch == 0 || p->settled_epoch != p->epoch)
         partition_event(p, EVENT_RELEASED);
+    else
+        sender_give_back(p, release);
 }

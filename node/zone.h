@@ -22,7 +22,8 @@ struct zone_piece {
     int32_t offset; /* seconds east of UTC */
 };
 struct zone {
-    int64_t until; /* known from pieces[0].from up to here; 0: nothing was read yet */
+    int64_t read_at; /* unix usec; 0: never asked for */
+    int64_t until;   /* known from pieces[0].from up to here; 0: nothing was read yet */
     unsigned piece_count;
     struct zone_piece pieces[ZONE_PIECES_MAX];
     char *name;

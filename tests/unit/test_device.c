@@ -447,7 +447,7 @@ START_TEST(owned_texts_are_freed)
     device->scope = strdup("tok:1");
     device->address = strdup("1");
     device->base_url = strdup("u");
-    device->zone = strdup("UTC");
+    device->paused_because = strdup("quota talks");
     device->sealed_token = malloc(64);
     fill(CLASS_DIRECT, 10, 1, true);
 }
