@@ -35,8 +35,9 @@ explain_one(const struct invocation *in, struct asker *a, struct slice partition
     else if (g.row_count == 0)
         code = none(what, next);
     else
-        code = explain_print(&g, in->command->noun, in->operands[0], in->format) < 0 ? CTL_FAILED
-                                                                                     : CTL_DONE;
+        code = explain_print(stdout, &g, in->command->noun, in->operands[0], in->format) < 0
+                   ? CTL_FAILED
+                   : CTL_DONE;
     gathered_done(&g);
     return code;
 }
@@ -84,7 +85,7 @@ explain_all(const struct invocation *in, struct asker *a, const char *question,
     if (err == 0 && g.row_count == 0)
         code = g.silent > 0 ? CTL_DEGRADED : none(what, next);
     else if (err == 0)
-        err = explain_print(&g, in->command->noun, in->operands[0], in->format);
+        err = explain_print(stdout, &g, in->command->noun, in->operands[0], in->format);
     if (err < 0)
         code = ask_failed(a, err, "cannot explain %s %s", in->command->noun, in->operands[0]);
     else if (code == CTL_DONE && g.silent > 0)

@@ -208,7 +208,8 @@ static void
 sort_option(struct invocation *in, unsigned given)
 {
     for (unsigned i = 0; i < OPTION_COUNT && !is_option_of(in->command, given); i++) {
-        if (i == given || strcmp(option_table[i].name, option_table[given].name) != 0)
+        if (!is_option_of(in->command, i) ||
+            strcmp(option_table[i].name, option_table[given].name) != 0)
             continue;
         in->options[i] = in->options[given];
         in->options[given] = NULL;

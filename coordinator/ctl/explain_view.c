@@ -23,10 +23,10 @@ write_opens(char out[static 96], const struct gathered *g, unsigned row)
 }
 
 static void
-print_text(const struct gathered *g, unsigned row, const char *column)
+print_text(FILE *out, const struct gathered *g, unsigned row, const char *column)
 {
     char text[512];
-    fputs(table_printable(text, sizeof(text), gathered_text(g, row, column)), stdout);
+    fputs(table_printable(text, sizeof(text), gathered_text(g, row, column)), out);
 }
 
 static int
@@ -51,22 +51,22 @@ write_item(char out[static 64], const struct gathered *g, unsigned row, const ch
 }
 
 static void
-print_held(const struct gathered *g)
+print_held(FILE *out, const struct gathered *g)
 {
     char opens[96], gate[64];
     int row = find_item(g, "held_by");
     if (row < 0 || gathered_is(g, (unsigned) row, "verdict", "open") ||
         gathered_text(g, (unsigned) row, "verdict").bytes == 0) {
-        terminal_verdict(stdout, MOOD_GOOD, "OPEN");
-        fputs("     nothing holds it\n", stdout);
+        terminal_verdict(out, MOOD_GOOD, "OPEN");
+        fputs("     nothing holds it\n", out);
         return;
     }
     write_item(gate, g, (unsigned) row, "verdict");
-    terminal_verdict(stdout, MOOD_WARNING, "HELD BY");
-    printf("  %s  ", gate);
-    print_text(g, (unsigned) row, "detail");
+    terminal_verdict(out, MOOD_WARNING, "HELD BY");
+    fprintf(out, "  %s  ", gate);
+    print_text(out, g, (unsigned) row, "detail");
     write_opens(opens, g, (unsigned) row);
-    printf("%s%s\n", opens[0] ? "        opens " : "", opens);
+    fprintf(out, "%s%s\n", opens[0] ? "        opens " : "", opens);
 }
 
 static bool
@@ -77,10 +77,10 @@ is_gate(const struct gathered *g, unsigned row)
 }
 
 static int
-print_gates(const struct gathered *g)
+print_gates(FILE *out, const struct gathered *g)
 {
     char item[64], opens[96];
-    struct table *t = table_new(stdout, TABLE_TEXT);
+    struct table *t = table_new(out, TABLE_TEXT);
     if (!t)
         return -ENOMEM;
     table_column(t, "gate", NULL, TABLE_WORDS);
@@ -102,42 +102,42 @@ print_gates(const struct gathered *g)
 
 /* "waiting campaign: 380, first due 21:00": what has no verdict. */
 static void
-print_rest(const struct gathered *g)
+print_rest(FILE *out, const struct gathered *g)
 {
     char item[64];
-    fputc('\n', stdout);
+    fputc('\n', out);
     for (unsigned row = 0; row < g->row_count; row++) {
         if (is_gate(g, row) || gathered_is(g, row, "item", "device") ||
             gathered_is(g, row, "item", "held_by"))
             continue;
         write_item(item, g, row, "item");
-        printf("%s: ", item);
-        print_text(g, row, "detail");
-        fputc('\n', stdout);
+        fprintf(out, "%s: ", item);
+        print_text(out, g, row, "detail");
+        fputc('\n', out);
     }
 }
 
 static int
-print_device(const struct gathered *g, const char *name)
+print_device(FILE *out, const struct gathered *g, const char *name)
 {
     int row = find_item(g, "device");
-    printf("Device %s  on partition %s  ", name, g->rows[0].partition);
+    fprintf(out, "Device %s  on partition %s  ", name, g->rows[0].partition);
     if (row >= 0)
-        print_text(g, (unsigned) row, "detail");
-    fputc('\n', stdout);
-    print_held(g);
-    fputc('\n', stdout);
-    int err = print_gates(g);
-    print_rest(g);
+        print_text(out, g, (unsigned) row, "detail");
+    fputc('\n', out);
+    print_held(out, g);
+    fputc('\n', out);
+    int err = print_gates(out, g);
+    print_rest(out, g);
     return err;
 }
 
 /* ---- lead, message: rows as they came ---- */
 
 static int
-print_rows(const struct gathered *g, enum table_format format)
+print_rows(FILE *out, const struct gathered *g, enum table_format format)
 {
-    struct table *t = table_new(stdout, format);
+    struct table *t = table_new(out, format);
     if (!t)
         return -ENOMEM;
     if (format != TABLE_TEXT)
@@ -155,7 +155,7 @@ print_rows(const struct gathered *g, enum table_format format)
 
 /* Of the rows that wait the next one first: what holds it is the answer. */
 static void
-print_lead_verdict(const struct gathered *g)
+print_lead_verdict(FILE *out, const struct gathered *g)
 {
     char gate[64], opens[96];
     int first = -1;
@@ -167,17 +167,17 @@ print_lead_verdict(const struct gathered *g)
             first = (int) row;
     }
     if (first < 0) {
-        fputs("Nothing waits.\n\n", stdout);
+        fputs("Nothing waits.\n\n", out);
         return;
     }
     struct slice source = gathered_text(g, (unsigned) first, "source");
     write_item(gate, g, (unsigned) first, "held_by");
     write_opens(opens, g, (unsigned) first);
     bool held = gate[0] && strcmp(gate, "open") != 0;
-    terminal_verdict(stdout, held ? MOOD_WARNING : MOOD_GOOD, held ? "HELD BY" : "OPEN");
-    printf("  %s%sstep %" PRId64 " of \"%.*s\"", held ? gate : "", held ? ": " : "",
-           gathered_number(g, (unsigned) first, "step"), (int) source.bytes, source.data);
-    printf("%s%s\n\n", opens[0] ? "        opens " : "", opens);
+    terminal_verdict(out, held ? MOOD_WARNING : MOOD_GOOD, held ? "HELD BY" : "OPEN");
+    fprintf(out, "  %s%sstep %" PRId64 " of \"%.*s\"", held ? gate : "", held ? ": " : "",
+            gathered_number(g, (unsigned) first, "step"), (int) source.bytes, source.data);
+    fprintf(out, "%s%s\n\n", opens[0] ? "        opens " : "", opens);
 }
 
 /* ---- campaign, sequence: buckets ---- */
@@ -208,12 +208,12 @@ add_up(const struct gathered *g, struct bucket *buckets)
 }
 
 static int
-print_source(const struct gathered *g, const char *name, enum table_format format)
+print_source(FILE *out, const struct gathered *g, const char *name, enum table_format format)
 {
     char item[64], sum_text[32];
     int64_t sum = 0;
     struct bucket *buckets = calloc(g->row_count + 1, sizeof(*buckets));
-    struct table *t = buckets ? table_new(stdout, format) : NULL;
+    struct table *t = buckets ? table_new(out, format) : NULL;
     if (!t) {
         free(buckets);
         return -ENOMEM;
@@ -222,7 +222,8 @@ print_source(const struct gathered *g, const char *name, enum table_format forma
     for (unsigned i = 0; i < count; i++)
         sum += buckets[i].count;
     if (format == TABLE_TEXT)
-        printf("%s   audience %s, each lead in one line\n\n", name, table_thousands(sum_text, sum));
+        fprintf(out, "%s   audience %s, each lead in one line\n\n", name,
+                table_thousands(sum_text, sum));
     table_column(t, "bucket", "WHERE", TABLE_WORDS);
     table_column(t, "count", "LEADS", TABLE_COUNT);
     table_column(t, "detail", NULL, TABLE_WORDS);
@@ -242,18 +243,18 @@ print_source(const struct gathered *g, const char *name, enum table_format forma
 }
 
 int
-explain_print(const struct gathered *g, const char *noun, const char *name,
+explain_print(FILE *out, const struct gathered *g, const char *noun, const char *name,
               enum table_format format)
 {
     int err = 0;
     if (strcmp(noun, "campaign") == 0 || strcmp(noun, "sequence") == 0) {
-        err = print_source(g, name, format);
+        err = print_source(out, g, name, format);
     } else if (strcmp(noun, "device") == 0 && format == TABLE_TEXT) {
-        err = print_device(g, name);
+        err = print_device(out, g, name);
     } else {
         if (strcmp(noun, "lead") == 0 && format == TABLE_TEXT)
-            print_lead_verdict(g);
-        err = print_rows(g, format);
+            print_lead_verdict(out, g);
+        err = print_rows(out, g, format);
     }
-    return err < 0 ? err : fflush(stdout) == 0 ? 0 : -EPIPE;
+    return err < 0 ? err : fflush(out) == 0 ? 0 : -EPIPE;
 }

@@ -5,7 +5,7 @@
 #include "coordinator/ctl/gather.h"
 #include "coordinator/ctl/table.h"
 
-/* noun: "device", "lead", "message", "campaign", "sequence"; to stdout. JSON and CSV: the rows as
+/* noun: "device", "lead", "message", "campaign", "sequence". JSON and CSV: the rows as
  * they came (of a source: added up). 0, -ENOMEM, -EPIPE. */
-int explain_print(const struct gathered *g, const char *noun, const char *name,
+int explain_print(FILE *out, const struct gathered *g, const char *noun, const char *name,
                   enum table_format format) _must_check_;

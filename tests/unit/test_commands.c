@@ -47,6 +47,11 @@ START_TEST(usage_is_refused_with_the_next_command)
         {"status --timeout 5", "a span"},
         {"status --country 60", "no option of status"},
         {"import leads a --update=yes", "takes no value"},
+        {"campaign resume x --for 2h", "--for is no option of campaign resume"},
+        {"plan capacity a b", "plan capacity [SOURCE]"},
+        {"send 1 2", "send DEVICE PHONE TEXT"},
+        {"explain", "fleetcast explain device DEVICE"},
+        {"optout add", "optout add PHONE"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         ck_assert_int_eq(parse(cases[i].line), CTL_USAGE);
@@ -74,6 +79,20 @@ START_TEST(calls_are_understood)
     ck_assert_str_eq(in.command->verb, "node");
     ck_assert_int_eq(parse("keygen -- --odd"), 0);
     ck_assert_str_eq(in.operands[0], "--odd");
+    ck_assert_int_eq(parse("campaign pause x --for 2h --because wrong"), 0);
+    ck_assert_str_eq(in.options[OPTION_SPAN], "2h");
+    ck_assert_str_eq(in.options[OPTION_REASON], "wrong");
+    ck_assert_int_eq(parse("apply-content x --for=all --yes"), 0);
+    ck_assert_str_eq(in.options[OPTION_MODE], "all");
+    ck_assert_ptr_null(in.options[OPTION_SPAN]);
+    ck_assert_int_eq(parse("plan capacity"), 0);
+    ck_assert_uint_eq(in.operand_count, 0);
+    ck_assert_int_eq(parse("plan capacity cold"), 0);
+    ck_assert_str_eq(in.operands[0], "cold");
+    ck_assert_int_eq(parse("send 1 +60123456789 hello --key k"), 0);
+    ck_assert_str_eq(in.operands[2], "hello");
+    ck_assert_int_eq(parse("pause --reason wrong"), 0);
+    ck_assert_ptr_null(in.command->noun);
     ck_assert_int_eq(parse("status"), 0);
     ck_assert_int_eq(in.format, TABLE_TEXT);
     ck_assert_uint_eq(in.timeout, 0);
