@@ -227,6 +227,35 @@ read_more(struct server *s, struct connection *c)
     }
 }
 
+/*
+ * Reads; *ret_at = when the kernel had the bytes, which is their sender's time: this process may
+ * have waited for a CPU since, and then a request that left before an order would look as if it
+ * came after it.
+ */
+static ssize_t
+read_stamped(int fd, char *to, size_t room, usec_t *ret_at)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec part = {to, room};
+    struct msghdr m = {.msg_iov = &part,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
+                       .msg_controllen = sizeof(control)};
+    ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
+    usec_t boot = clock_boot(), real = clock_real(), at = real;
+    for (struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&m) : NULL; h; h = CMSG_NXTHDR(&m, h))
+        if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec t;
+            memcpy(&t, CMSG_DATA(h), sizeof(t));
+            at = (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+        }
+    *ret_at = at < real && real - at < USEC_PER_SEC ? boot - (real - at) : boot;
+    return n;
+}
+
 static void
 on_readable(struct server *s, struct connection *c)
 {
@@ -243,15 +272,15 @@ on_readable(struct server *s, struct connection *c)
         close_connection(s, c, true);
         return;
     }
-    usec_t now = clock_boot();
-    ssize_t n = recv(c->fd, c->in + c->in_bytes, sizeof(c->in) - c->in_bytes, MSG_DONTWAIT);
+    usec_t at;
+    ssize_t n = read_stamped(c->fd, c->in + c->in_bytes, sizeof(c->in) - c->in_bytes, &at);
     if (n <= 0) {
         if (n == 0 || (errno != EAGAIN && errno != EINTR))
             close_connection(s, c, false);
         return;
     }
     if (c->in_bytes == 0)
-        c->request.first_byte = now;
+        c->request.first_byte = at;
     c->in_bytes += (size_t) n;
     read_more(s, c);
 }
@@ -265,6 +294,7 @@ on_listener(struct server *s)
             return;
         int one = 1;
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        (void) setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
         struct connection *c = calloc(1, sizeof(*c));
         if (!c || heap_reserve(&s->wakes, (uint32_t) fd + 16) < 0) {
             free(c);
