@@ -128,21 +128,44 @@ cluster_bare(const struct cluster_options *o)
     return c;
 }
 
+void
+cluster_put(const struct cluster *c, const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+    FILE *f = fopen(path, "we");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 static void
 generate(struct cluster *c)
 {
-    char path[600], devices[16], leads[16], low[16], high[16], seed[16], *output;
+    char path[600], devices[16], leads[16], low[16], high[16], seed[16], sequences[16], delay[16],
+        *output;
     snprintf(path, sizeof(path), "%s/tests/support/generate", c->build);
     number(devices, or_default(c->o.devices, 30));
     number(leads, or_default(c->o.leads, 5));
     number(low, or_default(c->o.min_delay, 50));
     number(high, or_default(c->o.max_delay, 150));
     number(seed, or_default(c->o.seed, 1));
-    const char *const argv[] = {path,          "--devices", devices,       "--leads", leads,
-                                "--min-delay", low,         "--max-delay", high,      "--seed",
-                                seed,          "--dir",     c->dir,        NULL};
+    number(sequences, c->o.sequences);
+    number(delay, or_default(c->o.step_delay, 1));
+    const char *const argv[] = {path,      "--devices",    devices,
+                                "--leads", leads,          "--min-delay",
+                                low,       "--max-delay",  high,
+                                "--seed",  seed,           "--sequences",
+                                sequences, "--step-delay", delay,
+                                "--dir",   c->dir,         NULL};
     int code = process_run(argv, &output);
     must("generate", code, output);
+    if (c->o.devices_csv)
+        cluster_put(c, "devices.csv", c->o.devices_csv);
+    if (c->o.leads_csv)
+        cluster_put(c, "leads.csv", c->o.leads_csv);
+    if (c->o.content)
+        cluster_put(c, "content.yaml", c->o.content);
 }
 
 struct cluster *
@@ -437,23 +460,37 @@ cluster_finished(struct cluster *c, usec_t limit)
     must(words, code, output);
 }
 
+/* NULL when no call made that file. */
+static const char *
+made(const struct cluster *c, const char *name, char path[static 128])
+{
+    snprintf(path, 128, "%s/%s", c->dir, name);
+    return access(path, R_OK) == 0 ? path : NULL;
+}
+
 struct audit_result
 cluster_audit(struct cluster *c)
 {
-    char words[256], paths[5][128], *output;
-    static const char *const names[] = {"devices.csv", "leads.csv", "content.yaml", "receipts.log",
-                                        "messages.csv"};
-    for (int i = 0; i < 5; i++)
-        snprintf(paths[i], sizeof(paths[i]), "%s/%s", c->dir, names[i]);
-    snprintf(words, sizeof(words), "export messages --out %s", paths[4]);
+    char words[256], paths[9][128], sources[256] = "", *output;
+    const char *list = made(c, "started", paths[8]);
+    FILE *f = list ? fopen(list, "re") : NULL;
+    ck_assert(!f || fgets(sources, sizeof(sources), f));
+    if (f)
+        fclose(f);
+    snprintf(words, sizeof(words), "export messages --out %s/messages.csv", c->dir);
     int code = cluster_fleetcast(c, &output, words);
     must(words, code, output);
     cluster_control(c, "{}", "taken"); /* flushes the receipts */
-    struct audit_input in = {.devices = paths[0],
-                             .leads = paths[1],
-                             .content = paths[2],
-                             .receipts = paths[3],
-                             .messages = paths[4]};
+    struct audit_input in = {.devices = made(c, "devices.csv", paths[0]),
+                             .leads = made(c, "leads.csv", paths[1]),
+                             .content = made(c, "content.yaml", paths[2]),
+                             .receipts = made(c, "receipts.log", paths[3]),
+                             .messages = made(c, "messages.csv", paths[4]),
+                             .silences = made(c, "silences", paths[5]),
+                             .older = made(c, "older.yaml", paths[6]),
+                             .direct = made(c, "direct.csv", paths[7]),
+                             .enrolments = made(c, "enrolments.csv", paths[8]),
+                             .sources = f ? sources : NULL};
     struct audit_result r;
     ck_assert_int_eq(audit_run(&in, &r, stderr, stderr), 0);
     audit_print(&r, in.receipts != NULL, stderr);

@@ -20,6 +20,8 @@ struct cluster_options {
     unsigned latency_min_ms, latency_max_ms;                    /* of the provider */
     unsigned slots, pool;                                       /* 0 = 512, 4 */
     bool real_timing;                                           /* else the compressed numbers */
+    unsigned sequences, step_delay; /* generate's: leads of 1,000 with a trigger, seconds */
+    const char *devices_csv, *leads_csv, *content; /* instead of what generate makes */
 };
 
 /* Makes the files and PostgreSQL; starts provider, c1 and the nodes; imports and applies the
@@ -57,6 +59,37 @@ void cluster_taken(struct cluster *c, uint64_t count, usec_t limit);
 uint64_t cluster_receipts(struct cluster *c, const char *partition, usec_t *ret_last);
 /* Until nothing waits any more (audience accounted for). */
 void cluster_finished(struct cluster *c, usec_t limit);
-/* Exports, audits, and asserts that there is no offence; details go to stderr. */
+/* Exports, audits (with the silences, direct messages, enrolments and older content that the calls
+ * below left), and asserts that there is no offence; details go to stderr. */
 struct audit_result cluster_audit(struct cluster *c);
+void cluster_verify(struct cluster *c); /* exit code 0 */
+/* Until the database of no partition holds a row or a trigger of an active source. */
+void cluster_settles(struct cluster *c, usec_t limit);
+/* Writes a file of the cluster's directory. */
+void cluster_put(const struct cluster *c, const char *name, const char *text);
+
+/* ---- cluster_orders.c: what the audit must know of, too ---- */
+
+/* Runs the command, which must end with `code`. */
+void cluster_must(struct cluster *c, int code, const char *words);
+/* As cluster_must with code 0; from its end on nothing of `kind` and `what` (audit.h) may start. */
+void cluster_silence(struct cluster *c, const char *kind, const char *what, const char *words);
+/* As cluster_must with code 0; what cluster_silence said of it held until the command began. */
+void cluster_reopen(struct cluster *c, const char *kind, const char *what, const char *words);
+/* A direct message that must be accepted: text without blanks, one for a device and number. */
+void cluster_direct(struct cluster *c, unsigned device, const char *phone, const char *text);
+void cluster_enrol(struct cluster *c, unsigned device, const char *phone, const char *sequence);
+/* "hello,cold": the sources that were started; all others are nobody's wish. */
+void cluster_started(struct cluster *c, const char *sources);
+/* New content instead of the old, which the audit still knows; mode "new", "all" or NULL. */
+void cluster_edit(struct cluster *c, const char *content, const char *mode);
+struct cluster_counts {
+    int64_t audience, sent, waiting, unknown, failed, skipped, expired, cancelled, not_in_audience;
+    char state[24];
+};
+/* One look at `status`: every source's counts must sum to its audience. Those of `source` (zero
+ * when there is none). */
+struct cluster_counts cluster_look(struct cluster *c, const char *source);
+int64_t cluster_sql(struct cluster *c, const char *database, const char *sql); /* one number */
+uint64_t cluster_memory(const struct cluster *c, const char *name);            /* resident bytes */
 #define CLUSTER_NAME_BYTES 16
