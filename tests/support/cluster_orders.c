@@ -26,7 +26,7 @@ append(const struct cluster *c, const char *name, const char *header, const char
 {
     FILE *f = open_in(c, name, "ae");
     ck_assert_ptr_nonnull(f);
-    if (header && ftell(f) == 0 && fseek(f, 0, SEEK_END) == 0 && ftell(f) == 0)
+    if (header && fseek(f, 0, SEEK_END) == 0 && ftell(f) == 0)
         fputs(header, f);
     fputs(line, f);
     ck_assert_int_eq(fclose(f), 0);
