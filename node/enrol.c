@@ -7,8 +7,7 @@
 
 #define ENROL_LOOKS_MAX 500u /* at devices in one tick, while the bucket is empty */
 #define ENROL_RATE      2000 /* rows a second, or the sending rate if that is more */
-#define ENROL_BURST     1000
-#define ENROL_COST_MIN  16u /* of a transaction that enrols nothing: it must not repeat at once */
+#define ENROL_COST_MIN  16u  /* of a transaction that enrols nothing: it must not repeat at once */
 #define ENROL_SLOW      (30 * USEC_PER_MSEC) /* the sender's transactions stand behind it */
 #define ENROL_ROWS_MIN  16u
 
@@ -44,7 +43,7 @@ fill_bucket(struct audience *a, usec_t now)
     struct enrol *e = &a->enrol;
     int64_t ordered = e->rate ? e->rate : ENROL_RATE;
     int64_t rate = MAX_OF(ordered, meter_rate_milli(&a->p->meter, now) * 2 / 1000);
-    int64_t most = MAX_OF(rate, ENROL_BURST) * (int64_t) USEC_PER_SEC;
+    int64_t most = rate * (int64_t) USEC_PER_SEC;
     int64_t passed = (int64_t) MIN_OF(now - e->tokens_at, USEC_PER_SEC);
 
     e->tokens_micro = MIN_OF(e->tokens_micro + passed * rate, most);
@@ -331,7 +330,7 @@ enrol_new(struct enrol *e)
     int r;
 
     e->tokens_at = clock_boot();
-    e->tokens_micro = ENROL_BURST * (int64_t) USEC_PER_SEC;
+    e->tokens_micro = ENROL_RATE * (int64_t) USEC_PER_SEC;
     e->rows_max = ENROL_ROWS_MAX;
     e->steps = calloc(CONTENT_STORED_MAX, sizeof(*e->steps));
     e->revisions = calloc(CONTENT_STORED_MAX, sizeof(*e->revisions));

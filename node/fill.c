@@ -141,6 +141,7 @@ on_filled(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     struct fill *f = &a->fill;
 
     f->asked = false;
+    a->p->meter.fills++;
     if (f->round != a->round)
         return;
     if (outcome == DB_REFUSED)

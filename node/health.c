@@ -272,6 +272,7 @@ FIGURE(fenced, m->fenced)
 FIGURE(ticks, m->ticks)
 FIGURE(tick_failed, m->tick_failed)
 FIGURE(poison, m->poison)
+FIGURE(fills, m->fills)
 FIGURE(locks_long, m->locks_long)
 
 static const struct figure figures[] = {
@@ -294,6 +295,7 @@ static const struct figure figures[] = {
     {"fenced_total", "counter", "Transactions refused because of a higher epoch.", figure_fenced},
     {"ticks_total", "counter", "Tick transactions.", figure_ticks},
     {"ticks_failed_total", "counter", "Tick transactions that did not commit.", figure_tick_failed},
+    {"fills_total", "counter", "Queries that read devices' next rows.", figure_fills},
     {"locks_long_total", "counter", "Transactions that may have held the lock over 500 ms.",
      figure_locks_long},
     {"poison_rows_total", "counter", "Rows that the database refused one by one.", figure_poison},

@@ -14,6 +14,7 @@ struct meter {
     struct histogram lateness;  /* first byte - ready */
     struct histogram tick_time; /* submit to commit */
     struct histogram enrol_time;
+    uint64_t fills;
     uint64_t locks_long; /* transactions that may have held the lock over 500 ms */
     uint32_t slots[11];
     usec_t slot_at; /* start of the current slot */

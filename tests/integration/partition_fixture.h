@@ -90,37 +90,30 @@ fixture_campaign(void)
               "UPDATE device SET content_version = 1; UPDATE owner SET content_applied = 1");
 }
 
-#define STEP(n, delay)                                                                             \
-    "{\"step\":" #n ",\"delay\":\"" delay "\",\"text\":\"Step " #n " for {{name}}\"}"
-/* Started sequences: cold (1; trigger GO; steps 1, 2, 3; then warm), warm (2; step 1, after 1 h).
- * Who direct messages belong to (0) and the cluster's own scope (-1) are there too. */
+#define STEP(n, delay, text) "{\"step\":" #n ",\"delay\":\"" delay "\",\"text\":\"" text "\"}"
+#define COLD_ITEM                                                                                  \
+    "{\"kind\":\"sequence\",\"name\":\"cold\",\"trigger\":\"GO\",\"next_sequence\":\"warm\","      \
+    "\"steps\":[" STEP(1, "0", "Cold 1 {{name}}") "," STEP(2, "1s", "Cold 2 {{name}}") "," STEP(   \
+        3, "1s", "Cold 3 {{name}}") "]}"
+#define WARM_ITEM                                                                                  \
+    "{\"kind\":\"sequence\",\"name\":\"warm\",\"steps\":[" STEP(1, "1s", "Warm 1 {{name}}") "]}"
+/* Started sequences: cold (1; trigger GO; steps 1, 2, 3; then warm), warm (2; step 1). Who direct
+ * messages belong to (0) and the cluster's own scope (-1) are there too. */
 static inline void
 fixture_sequences(void)
 {
-    pgtemp_do(
-        db_admin,
-        "INSERT INTO source(source_id, kind, state, content_version, started_version,"
-        " started_at, name, trigger, item) VALUES"
-        " (1, 2, 0, 1, 1, now(), 'cold', 'GO', '{\"kind\":\"sequence\",\"name\":\"cold\","
-        "\"trigger\":\"GO\",\"next_sequence\":\"warm\",\"steps\":[" STEP(1, "0") "," STEP(
-            2,
-            "1s") "," STEP(3,
-                           "2s") "]}'),"
-                                 " (2, 2, 0, 1, 1, now(), 'warm', '', "
-                                 "'{\"kind\":\"sequence\",\"name\":\"warm\","
-                                 "\"steps\":[" STEP(
-                                     1,
-                                     "1h") "]}'),"
-                                           " (0, 0, 0, 0, 0, 'infinity', '(direct)', '', '{}'),"
-                                           " (-1, 4, 0, 0, 0, 'infinity', '(cluster)', '', '{}');"
-                                           "INSERT INTO source_revision SELECT source_id, 1, item "
-                                           "FROM source WHERE kind = 2;"
-                                           "INSERT INTO progress(source_id) SELECT source_id FROM "
-                                           "source WHERE source_id >= 0;"
-                                           "INSERT INTO audience(device_id, source_id, upto)"
-                                           " SELECT device_id, 1, 2147483647 FROM device;"
-                                           "UPDATE device SET content_version = 1; UPDATE owner "
-                                           "SET content_applied = 1");
+    pgtemp_do(db_admin,
+              "INSERT INTO source(source_id, kind, state, content_version, started_version,"
+              " started_at, name, trigger, item) VALUES"
+              " (1, 2, 0, 1, 1, now(), 'cold', 'GO', '" COLD_ITEM "'),"
+              " (2, 2, 0, 1, 1, now(), 'warm', '', '" WARM_ITEM "'),"
+              " (0, 0, 0, 0, 0, 'infinity', '(direct)', '', '{}'),"
+              " (-1, 4, 0, 0, 0, 'infinity', '(cluster)', '', '{}');"
+              "INSERT INTO source_revision SELECT source_id, 1, item FROM source WHERE kind = 2;"
+              "INSERT INTO progress(source_id) SELECT source_id FROM source WHERE source_id >= 0;"
+              "INSERT INTO audience(device_id, source_id, upto)"
+              " SELECT device_id, 1, 2147483647 FROM device;"
+              "UPDATE device SET content_version = 1; UPDATE owner SET content_applied = 1");
 }
 
 /* Every lead of an audience is counted once; waiting is what is derived. */
