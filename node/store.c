@@ -849,7 +849,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
 
     /*
      * Enrols leads by hand: by $2 n device, phone, source, first step, revision, delay; $8 again.
-     * Shared lock. The end of who goes through again is deleted with the same commit. Verdicts as
+     * Shared lock. The end of who goes through again is deleted with the same commit; that he begins
+     * anew is kept beside the uses of triggers, as a trigger without a name. Verdicts as
      * of send, and 8 cancelled, 9 has been through it, 10 no such lead. Crash before: nothing;
      * after: known.
      */
@@ -877,6 +878,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " SELECT device_id, source_id, lead_no, step, revision,"
         " now() + delay * interval '1 microsecond' FROM v WHERE verdict = 0 AND twin = 1"
         " ON CONFLICT DO NOTHING RETURNING *),"
+        " t AS (INSERT INTO trigger_use(at, device_id, lead_no, source_id, trigger)"
+        " SELECT now(), device_id, lead_no, source_id, '' FROM i ON CONFLICT DO NOTHING),"
         " p AS (UPDATE progress p SET audience = p.audience + g.rows, enrolled = p.enrolled + g.rows"
         " FROM (SELECT source_id, count(*) AS rows FROM i GROUP BY 1) g"
         " WHERE p.source_id = g.source_id)"
@@ -1111,13 +1114,19 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " (SELECT p.not_in_audience + p.sent + p.failed + p.unknown + p.expired +"
         " p.skipped + p.cancelled + coalesce(e.live, 0) + coalesce(a.behind, 0) AS sum) c"
         " WHERE s.state <> 2 AND p.audience <> c.sum")},
+    /* Who began a sequence anew in between got its steps again: each use of a trigger allows one. */
     [STORE_VERIFY_SENT_ONCE] = {"verify_sent_once",
         VERIFY("nothing was sent twice",
         "SELECT format('device %s source %s lead %s step %s: %s times, tokens %s and %s',"
-        " device_id, source_id, lead_no, step, count(*), min(token::text),"
-        " max(token::text)) FROM message m WHERE state = 1 OR EXISTS (SELECT FROM receipt r"
+        " device_id, source_id, lead_no, step, times, first, last) FROM"
+        " (SELECT device_id, source_id, lead_no, step, count(*) AS times, min(token::text) AS first,"
+        " max(token::text) AS last, min(claimed_at) AS since, max(claimed_at) AS until"
+        " FROM message m WHERE state = 1 OR EXISTS (SELECT FROM receipt r"
         " WHERE r.token = m.token AND r.state = 1)"
-        " GROUP BY device_id, source_id, lead_no, step HAVING count(*) > 1")},
+        " GROUP BY device_id, source_id, lead_no, step HAVING count(*) > 1) g"
+        " WHERE times - 1 > (SELECT count(*) FROM trigger_use u WHERE u.device_id = g.device_id"
+        " AND u.source_id = g.source_id AND u.lead_no = g.lead_no"
+        " AND u.at BETWEEN g.since AND g.until)")},
     /* A start is not recorded, but is at most the claim-ahead (250 ms) after its claim when the
        gap allowed it: only what lies below that is proved. Delays are those of now. */
     [STORE_VERIFY_PACE] = {"verify_pace",
