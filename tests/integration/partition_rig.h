@@ -158,7 +158,7 @@ static const struct timing timing = {.send_window = 500 * USEC_PER_MSEC,
                                      .tick = 20 * USEC_PER_MSEC};
 
 static inline void
-on_news(void *arg, struct partition *p, int exit_code)
+on_news(void *arg _unused_, struct partition *p _unused_, int exit_code)
 {
     if (exit_code)
         rig.exit_code = exit_code;
@@ -186,7 +186,7 @@ start_as(const char *node)
 }
 
 static inline void
-on_check(uv_timer_t *timer)
+on_check(uv_timer_t *timer _unused_)
 {
     if (rig.until(&rig)) {
         rig.reached = true;
@@ -209,7 +209,7 @@ open_rig(void)
 }
 
 static inline void
-on_too_late(uv_timer_t *timer)
+on_too_late(uv_timer_t *timer _unused_)
 {
     uv_stop(&rig.loop);
 }
@@ -235,7 +235,7 @@ run_until(bool (*until)(struct rig *rig), unsigned limit_ms)
 }
 
 static inline bool
-handles_closed(struct rig *r)
+handles_closed(struct rig *r _unused_)
 {
     return true;
 }
@@ -282,7 +282,7 @@ is_closed(struct rig *r)
 }
 
 static inline bool
-all_done(struct rig *r)
+all_done(struct rig *r _unused_)
 {
     return pgtemp_int(db_admin,
                       "SELECT coalesce(sum(audience - not_in_audience - sent - failed"
