@@ -64,7 +64,9 @@ static const struct column device_columns[] = {
     {"address", COLUMN_TEXT},     {"residence", COLUMN_RESIDENCE}, {"health", COLUMN_INT},
     {"min_delay_ms", COLUMN_INT}, {"max_delay_ms", COLUMN_INT},    {"zone", COLUMN_TEXT},
     {"account", COLUMN_TEXT},     {"scope", COLUMN_TEXT},          {"url", COLUMN_TEXT},
-    {"leads", COLUMN_INT},        {"has_token", COLUMN_BOOL},
+    {"leads", COLUMN_INT},        {"has_token", COLUMN_BOOL},      {"quiet", COLUMN_TEXT},
+    {"daily_cap", COLUMN_INT},    {"hourly_cap", COLUMN_INT},      {"warm_from", COLUMN_TEXT},
+    {"paused", COLUMN_TEXT},      {"paused_because", COLUMN_TEXT},
 };
 static const struct column lead_columns[] = {
     {"lead_no", COLUMN_INT}, {"device_id", COLUMN_INT}, {"phone", COLUMN_INT},

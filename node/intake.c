@@ -85,7 +85,8 @@ copy_devices(struct batch *b, const struct devices *from)
     for (uint32_t n = 0; n < from->row_count; n++) {
         const struct device_row *r = &from->rows[n];
         bytes += r->name.bytes + r->transport.bytes + r->address.bytes + r->token.bytes +
-                 r->zone.bytes + r->account.bytes + r->scope.bytes + r->url.bytes;
+                 r->zone.bytes + r->account.bytes + r->scope.bytes + r->url.bytes + r->quiet.bytes +
+                 r->age.bytes;
     }
     b->devices = malloc(from->row_count * sizeof(*b->devices) + bytes + 1);
     if (!b->devices)
@@ -94,8 +95,8 @@ copy_devices(struct batch *b, const struct devices *from)
     for (uint32_t n = 0; n < from->row_count; n++) {
         struct device_row *to = &b->devices[n];
         *to = from->rows[n];
-        struct slice *texts[] = {&to->name, &to->transport, &to->address, &to->token,
-                                 &to->zone, &to->account,   &to->scope,   &to->url};
+        struct slice *texts[] = {&to->name,    &to->transport, &to->address, &to->token, &to->zone,
+                                 &to->account, &to->scope,     &to->url,     &to->quiet, &to->age};
         for (size_t t = 0; t < ARRAY_SIZE(texts); t++)
             *texts[t] = keep(&at, *texts[t]);
     }

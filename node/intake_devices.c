@@ -113,6 +113,31 @@ get_url(const struct device_row *r)
 }
 
 static struct slice
+get_quiet(const struct device_row *r)
+{
+    return or_default(r->quiet, "");
+}
+
+static struct slice
+get_age(const struct device_row *r)
+{
+    return or_default(r->age, "");
+}
+
+/* -1: none */
+static int32_t
+get_daily_cap(const struct device_row *r)
+{
+    return (int32_t) r->daily_cap;
+}
+
+static int32_t
+get_hourly_cap(const struct device_row *r)
+{
+    return (int32_t) r->hourly_cap;
+}
+
+static struct slice
 get_transport(const struct device_row *r)
 {
     return r->transport;
@@ -165,6 +190,10 @@ put_columns(struct db_args *args, const struct batch *b)
     put_texts(args, b, get_account);
     put_texts(args, b, get_scope);
     put_texts(args, b, get_url);
+    put_texts(args, b, get_quiet);
+    put_numbers(args, b, get_daily_cap);
+    put_numbers(args, b, get_hourly_cap);
+    put_texts(args, b, get_age);
     return err;
 }
 

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "node/transport.h"
+#include "shared/content.h"
+#include "shared/parse.h"
 
 #define DAY_MS            86400000u
 #define WORD_BYTES_MAX    64u /* account, scope, trigger, zone */
@@ -13,6 +15,7 @@
 #define PHONE_MIN         10000000u        /* 8 digits */
 #define PHONE_MAX         999999999999999u /* 15 digits, E.164 */
 #define ATTRIBUTE_KEY_MAX 64u
+#define AGE_MAX           36500u
 
 /* Visible ASCII without what would change a URL's or a header's meaning. */
 static bool
@@ -63,6 +66,73 @@ delays_why(const struct device_row *row, uint32_t gap_min_ms)
     return NULL;
 }
 
+/* A cap that was said, and is no cap: 1 to DEVICE_CAP_MAX are. */
+static bool
+is_no_cap(uint32_t cap)
+{
+    return cap != DEVICE_CAP_NONE && cap > DEVICE_CAP_MAX;
+}
+
+static bool
+is_none(struct slice text)
+{
+    return text.bytes == 4 && memcmp(text.data, "none", 4) == 0;
+}
+
+static bool
+is_quiet(struct slice text)
+{
+    struct content_window window;
+    char copy[16];
+
+    if (text.bytes == 0 || is_none(text))
+        return true;
+    if (text.bytes >= sizeof(copy))
+        return false;
+    memcpy(copy, text.data, text.bytes);
+    copy[text.bytes] = '\0';
+    /* The whole day would be: never. */
+    return content_read_window(copy, &window) == 0 && (window.to + 1440 - window.from) % 1440 != 0;
+}
+
+static bool
+is_date(struct slice text)
+{
+    static const uint32_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    uint32_t year, month, day;
+
+    if (text.bytes != 10 || text.data[4] != '-' || text.data[7] != '-' ||
+        parse_u32(text.data, 4, 2000, 2999, &year) < 0 ||
+        parse_u32(text.data + 5, 2, 1, 12, &month) < 0 ||
+        parse_u32(text.data + 8, 2, 1, 31, &day) < 0)
+        return false;
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return day <= days[month - 1] + (month == 2 && leap);
+}
+
+static bool
+is_age(struct slice text)
+{
+    uint32_t days;
+
+    return text.bytes == 0 || is_none(text) || is_date(text) ||
+           parse_u32(text.data, text.bytes, 0, AGE_MAX, &days) == 0;
+}
+
+static const char *
+limits_why(const struct device_row *row)
+{
+    if (!is_quiet(row->quiet))
+        return "quiet: must be HH:MM-HH:MM in its zone such as 21:00-08:00, or none";
+    if (is_no_cap(row->daily_cap))
+        return "daily_cap: must be 1 to 1000000000, or none";
+    if (is_no_cap(row->hourly_cap))
+        return "hourly_cap: must be 1 to 1000000000, or none";
+    if (!is_age(row->age))
+        return "age: must be days (0 to 36500), a date such as 2026-11-24, or none";
+    return NULL;
+}
+
 const char *
 rows_device_why(const struct device_row *row, const struct row_limits *limits)
 {
@@ -87,6 +157,8 @@ rows_device_why(const struct device_row *row, const struct row_limits *limits)
     if (row->name.bytes > NAME_TEXT_MAX)
         return "name: longer than 255 bytes";
     const char *why = delays_why(row, limits->gap_min_ms);
+    if (!why)
+        why = limits_why(row);
     return why ? why : url_why(row->url, limits->allow_http);
 }
 

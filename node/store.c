@@ -119,7 +119,26 @@
 #define SHOWN_DEVICE                                                                               \
     "d.device_id, d.name, d.transport, d.address, d.residence, d.health, d.min_delay_ms,"          \
     " d.max_delay_ms, d.zone, d.account, d.scope, d.url, d.next_lead_no, octet_length(d.token) > " \
-    "0"
+    "0, d.quiet, d.daily_cap, d.hourly_cap, CASE WHEN isfinite(d.warm_from) THEN"                  \
+    " d.warm_from::text ELSE '' END, CASE WHEN d.paused_until <= now() THEN ''"                    \
+    " WHEN isfinite(d.paused_until) THEN"                                                          \
+    " to_char(d.paused_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"                \
+    " ELSE 'until resumed' END, d.paused_because"
+/* What a row of an import says of a device's limits: '' and 0 say nothing, "none" and -1 lift it.
+ * An age counts from the zone's today. */
+#define SAID_QUIET(else_)                                                                          \
+    " CASE u.quiet WHEN '' THEN " else_ " WHEN 'none' THEN '' ELSE u.quiet END "
+#define SAID_CAP(cap, else_)                                                                       \
+    " CASE u." cap " WHEN 0 THEN " else_ " WHEN -1 THEN 0 ELSE u." cap " END "
+#define SAID_WARM_FROM(else_)                                                                      \
+    " CASE WHEN u.age = '' THEN " else_ " WHEN u.age = 'none' THEN 'infinity'::date"               \
+    " WHEN u.age LIKE '%-%' THEN u.age::date"                                                      \
+    " ELSE (now() AT TIME ZONE u.zone)::date - u.age::int END "
+#define SAID_LIMITS(quiet_, daily, hourly, warm)                                                   \
+    " quiet = " SAID_QUIET(quiet_) ", daily_cap = " SAID_CAP(                                      \
+        "daily_cap",                                                                               \
+        daily) ", hourly_cap = " SAID_CAP("hourly_cap",                                            \
+                                          hourly) ", warm_from = " SAID_WARM_FROM(warm)
 #define VERIFY(name, offences)                                                                     \
     "SELECT '" name "'::text, count(*) = 0, count(*), coalesce(min(words), '')::text FROM "        \
     "(" offences ") AS o(words)"
@@ -966,27 +985,26 @@ const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_INTAKE_DEVICE_UPDATE] = {"intake_device_update",
         "UPDATE device d SET min_delay_ms = u.min_delay_ms, max_delay_ms = u.max_delay_ms,"
         " name = u.name, token = u.token, zone = u.zone, account = u.account, scope = u.scope,"
-        " url = u.url FROM unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
-        " $7::text[], $8::text[], $9::text[], $10::text[]) u(device_id, min_delay_ms,"
-        " max_delay_ms, name, token, zone, account, scope, url)"
+        " url = u.url," SAID_LIMITS("d.quiet", "d.daily_cap", "d.hourly_cap", "d.warm_from")
+        " FROM unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
+        " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[],"
+        " $14::text[]) u(device_id, min_delay_ms, max_delay_ms, name, token, zone, account, scope,"
+        " url, quiet, daily_cap, hourly_cap, age)"
         " WHERE d.device_id = u.device_id AND d.residence = 0"
         " AND" EPOCH_IS_MINE "RETURNING d.device_id"},
     /* $1 epoch, arrays -> the ids that are new. Content up to now concerned other devices: a new
-       one begins behind it, as the audience of a started campaign is frozen; that of a sequence is
-       open, also to the devices that come later. */
+       one begins behind it, as the audience of a started campaign is frozen. */
     [STORE_INTAKE_DEVICE_INSERT] = {"intake_device_insert",
-        "WITH d AS (INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
-        " scope, url, transport, address, content_version) SELECT u.*, o.content_applied"
+        "INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
+        " scope, url, transport, address, content_version, quiet, daily_cap, hourly_cap, warm_from)"
+        " SELECT u.device_id, min_delay_ms, max_delay_ms, name, token, zone, account, scope, url,"
+        " transport, address, o.content_applied, " SAID_QUIET("''") ", " SAID_CAP("daily_cap", "0")
+        ", " SAID_CAP("hourly_cap", "0") ", " SAID_WARM_FROM("'infinity'::date")
         " FROM owner o, unnest($2::int[], $3::int[], $4::int[], $5::text[], $6::bytea[],"
-        " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) u"
-        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING"
-        " RETURNING device_id, content_version),"
-        " a AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
-        " SELECT d.device_id, s.source_id, s.priority, 0, " OPEN_END " FROM d JOIN source s"
-        " ON s.kind = 2 AND s.state <> 2 AND s.trigger <> ''"
-        " AND s.started_version BETWEEN 1 AND d.content_version"
-        " AND d.device_id <@ s.devices ORDER BY 1, 2 ON CONFLICT DO NOTHING)"
-        " SELECT device_id FROM d"},
+        " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[],"
+        " $14::text[], $15::text[], $16::text[]) u(device_id, min_delay_ms, max_delay_ms, name,"
+        " token, zone, account, scope, url, quiet, daily_cap, hourly_cap, age, transport, address)"
+        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING RETURNING device_id"},
     /* $1 ids -> those that exist: residence, account as a number within this answer */
     [STORE_INTAKE_LEAD_DEVICES] = {"intake_lead_devices",
         "SELECT device_id, residence, dense_rank() OVER (ORDER BY"

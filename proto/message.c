@@ -252,8 +252,12 @@ static const struct field device_row_fields[] = {
     TEXT(url, LABEL_BYTES_MAX),
     U32(min_delay_ms, UINT32_MAX),
     U32(max_delay_ms, UINT32_MAX),
+    TEXT(quiet, 16),
+    U32(daily_cap, DEVICE_CAP_NONE),
+    U32(hourly_cap, DEVICE_CAP_NONE),
+    TEXT(age, 16),
 };
-static const struct record device_row_record = RECORD_OF(device_row_fields);
+static const struct record device_row_record = RECORD_SINCE(device_row_fields, 11);
 #undef S
 
 #define S devices

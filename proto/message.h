@@ -191,7 +191,13 @@ struct device_row {
     int32_t device_id;
     struct slice name, transport, address, token, zone, account, scope, url;
     uint32_t min_delay_ms, max_delay_ms;
+    /* "" or 0: not said, an update leaves it as it is; "none" or DEVICE_CAP_NONE: no limit */
+    struct slice quiet; /* "21:00-08:00", in its zone */
+    uint32_t daily_cap, hourly_cap;
+    struct slice age; /* for the warm-up: days, or the date of its day 0 */
 };
+#define DEVICE_CAP_NONE UINT32_MAX
+#define DEVICE_CAP_MAX  1000000000u
 struct devices {
     struct slice partition;
     bool update;

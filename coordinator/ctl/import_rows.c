@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "shared/content.h"
 #include "shared/parse.h"
 
 #define KEY_BYTES_MAX     64u
@@ -33,6 +34,11 @@ static const struct {
     [COLUMN_ACCOUNT] = {"account", OPTIONAL, NO},
     [COLUMN_SCOPE] = {"scope", OPTIONAL, NO},
     [COLUMN_URL] = {"url", OPTIONAL, NO},
+    [COLUMN_QUIET] = {"quiet", OPTIONAL, NO},
+    [COLUMN_DAILY_CAP] = {"daily_cap", OPTIONAL, NO},
+    [COLUMN_HOURLY_CAP] = {"hourly_cap", OPTIONAL, NO},
+    [COLUMN_AGE] = {"age", OPTIONAL, NO},
+    [COLUMN_WARM_FROM] = {"warm_from", OPTIONAL, NO},
     [COLUMN_PHONE] = {"phone", NO, REQUIRED},
     [COLUMN_TRIGGER] = {"trigger", NO, OPTIONAL},
 };
@@ -213,6 +219,54 @@ device_id_of(struct reading *r)
                                "not a whole number from 1 to 2147483647");
 }
 
+static bool
+is_none(struct slice v)
+{
+    return v.bytes == 4 && memcmp(v.data, "none", 4) == 0;
+}
+
+/* An empty cell says nothing: a known device keeps what it has. */
+static uint32_t
+cap_of(struct reading *r, enum import_column column)
+{
+    struct slice v = value_of(r, column);
+    uint32_t cap = 0;
+    if (is_none(v))
+        return DEVICE_CAP_NONE;
+    if (v.bytes > 0 && parse_u32(v.data, v.bytes, 1, DEVICE_CAP_MAX, &cap) < 0)
+        refuse(r, column, "not a whole number from 1 to 1000000000, nor \"none\"");
+    return cap;
+}
+
+static struct slice
+quiet_of(struct reading *r)
+{
+    struct slice v = value_of(r, COLUMN_QUIET);
+    struct content_window window;
+    char text[16];
+    snprintf(text, sizeof(text), "%.*s", (int) v.bytes, v.data);
+    if (v.bytes > 0 && !is_none(v) &&
+        (v.bytes >= sizeof(text) || content_read_window(text, &window) < 0))
+        refuse(r, COLUMN_QUIET, "not HH:MM-HH:MM such as 21:00-08:00, nor \"none\"");
+    return v;
+}
+
+/* Two ways to say it: days, or the date on which it was new. The node judges the date. */
+static struct slice
+age_of(struct reading *r)
+{
+    static const char date_fault[] = "not a date such as 2026-11-24, nor \"none\"";
+    struct slice age = value_of(r, COLUMN_AGE), date = value_of(r, COLUMN_WARM_FROM);
+    uint32_t days;
+    if (age.bytes > 0 && date.bytes > 0)
+        refuse(r, COLUMN_WARM_FROM, "age says it already");
+    if (age.bytes > 0 && !is_none(age) && parse_u32(age.data, age.bytes, 0, 36500, &days) < 0)
+        refuse(r, COLUMN_AGE, "not whole days from 0 to 36500, nor \"none\"");
+    if (date.bytes > 0 && !is_none(date) && (date.bytes != 10 || !memchr(date.data, '-', 10)))
+        refuse(r, COLUMN_WARM_FROM, date_fault);
+    return age.bytes > 0 ? age : date;
+}
+
 const char *
 import_device(const struct import_columns *c, const struct csv_row *row, struct device_row *ret,
               unsigned *ret_field)
@@ -233,6 +287,10 @@ import_device(const struct import_columns *c, const struct csv_row *row, struct 
         .account = text_of(&r, COLUMN_ACCOUNT, LABEL_BYTES_MAX, "longer than 255 bytes"),
         .scope = text_of(&r, COLUMN_SCOPE, LABEL_BYTES_MAX, "longer than 255 bytes"),
         .url = text_of(&r, COLUMN_URL, LABEL_BYTES_MAX, "longer than 255 bytes"),
+        .quiet = quiet_of(&r),
+        .daily_cap = cap_of(&r, COLUMN_DAILY_CAP),
+        .hourly_cap = cap_of(&r, COLUMN_HOURLY_CAP),
+        .age = age_of(&r),
     };
     if (ret->max_delay_ms < ret->min_delay_ms)
         refuse(&r, COLUMN_MAX_DELAY, "below min_delay_ms");

@@ -445,7 +445,8 @@ text_bytes(const struct lanes *l, const struct lanes_row *row)
     const struct device_row *d = &row->device;
     const struct lead_row *e = &row->lead;
     return of_devices(l) ? d->name.bytes + d->transport.bytes + d->address.bytes + d->token.bytes +
-                               d->zone.bytes + d->account.bytes + d->scope.bytes + d->url.bytes
+                               d->zone.bytes + d->account.bytes + d->scope.bytes + d->url.bytes +
+                               d->quiet.bytes + d->age.bytes
                          : e->name.bytes + e->trigger.bytes + e->attributes.bytes;
 }
 
@@ -465,8 +466,8 @@ add_row(struct lanes *l, struct batch *b, const struct lanes_row *row)
     if (of_devices(l)) {
         struct device_row *to = &b->devices[n];
         *to = row->device;
-        struct slice *texts[] = {&to->name, &to->transport, &to->address, &to->token,
-                                 &to->zone, &to->account,   &to->scope,   &to->url};
+        struct slice *texts[] = {&to->name,    &to->transport, &to->address, &to->token, &to->zone,
+                                 &to->account, &to->scope,     &to->url,     &to->quiet, &to->age};
         for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
             *texts[i] = keep(b, *texts[i]);
     } else {

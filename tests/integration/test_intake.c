@@ -202,6 +202,49 @@ START_TEST(an_update_overwrites_and_creates_what_is_new)
 }
 END_TEST
 
+static const char *
+limits_of(int id)
+{
+    return pgtemp_text(db,
+                       "SELECT concat_ws(' ', quiet, daily_cap, hourly_cap, CASE WHEN isfinite("
+                       "warm_from) THEN ((now() AT TIME ZONE zone)::date - warm_from)::text"
+                       " ELSE 'warm' END) FROM device WHERE device_id = %d",
+                       id);
+}
+
+/* What a row does not say stays; "none" lifts it. An age counts from the device's own today. */
+START_TEST(limits_are_said_kept_and_lifted)
+{
+    struct device_row rows[] = {device(1), device(2), device(3)};
+    rows[0].quiet = TEXT("21:00-08:00");
+    rows[0].daily_cap = 1000;
+    rows[0].hourly_cap = 90;
+    rows[0].age = TEXT("3");
+    rows[0].zone = TEXT("Pacific/Kiritimati");
+    rows[1].age = TEXT("2026-02-28");
+    done_verdicts(put_devices(rows, 3, false), "aaa");
+    ck_assert_str_eq(limits_of(1), "21:00-08:00 1000 90 3");
+    ck_assert_str_eq(pgtemp_text(db, "SELECT warm_from::text FROM device WHERE device_id = 2"),
+                     "2026-02-28");
+    ck_assert_str_eq(limits_of(3), " 0 0 warm");
+    rows[0].quiet = TEXT("");
+    rows[0].daily_cap = 0;
+    rows[0].hourly_cap = 80;
+    rows[0].age = TEXT("");
+    done_verdicts(put_devices(rows, 1, true), "u");
+    ck_assert_str_eq(limits_of(1), "21:00-08:00 1000 80 3");
+    rows[0].quiet = rows[0].age = TEXT("none");
+    rows[0].daily_cap = rows[0].hourly_cap = DEVICE_CAP_NONE;
+    done_verdicts(put_devices(rows, 1, true), "u");
+    ck_assert_str_eq(limits_of(1), " 0 0 warm");
+    rows[1].quiet = TEXT("8-9");
+    struct driver_answer a = put_devices(&rows[1], 1, true);
+    verdicts(&a, "x");
+    reason_says(&a, 0, "quiet: must be HH:MM-HH:MM");
+    driver_answer_done(&a);
+}
+END_TEST
+
 START_TEST(tokens_are_sealed_for_their_device)
 {
     have_devices(7, 8);
@@ -542,6 +585,7 @@ suite(void)
     tcase_add_test(t, a_request_that_is_asked_again_is_not_done_twice);
     tcase_add_test(t, devices_are_created_once);
     tcase_add_test(t, an_update_overwrites_and_creates_what_is_new);
+    tcase_add_test(t, limits_are_said_kept_and_lifted);
     tcase_add_test(t, tokens_are_sealed_for_their_device);
     tcase_add_test(t, the_driver_hears_of_its_new_devices);
     tcase_add_test(t, the_driver_hears_of_devices_whose_commit_was_not_answered);

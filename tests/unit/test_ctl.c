@@ -98,6 +98,47 @@ START_TEST(a_bad_device_is_refused_at_its_column)
 }
 END_TEST
 
+START_TEST(limits_of_a_device)
+{
+    static const struct {
+        const char *cells, *reason;
+        unsigned field;
+    } bad[] = {
+        {"9-17,,,,", "not HH:MM-HH:MM", 8},
+        {"21:00-8:00,,,,", "not HH:MM-HH:MM", 8},
+        {",0,,,", "not a whole number from 1 to 1000000000", 9},
+        {",,1000000001,,", "not a whole number from 1 to 1000000000", 10},
+        {",,,new,", "not whole days", 11},
+        {",,,,1.11.2026", "not a date", 12},
+        {",,,3,2026-11-01", "age says it already", 12},
+    };
+    char line[200];
+    struct device_row d;
+    unsigned field = 99;
+
+    ck_assert_int_eq(read_header(IMPORT_DEVICES,
+                                 DEVICES ",quiet,daily_cap,hourly_cap,age,warm_from"),
+                     0);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        snprintf(line, sizeof(line), "1,a,cloudapi,1,t,1,2,UTC,%s", bad[i].cells);
+        read_row(line);
+        const char *reason = import_device(&columns, &row, &d, &field);
+        ck_assert_msg(reason != NULL, "%s passed", bad[i].cells);
+        ck_assert_msg(strncmp(reason, bad[i].reason, strlen(bad[i].reason)) == 0, "%s", reason);
+        ck_assert_uint_eq(field, bad[i].field);
+    }
+    read_row("1,a,cloudapi,1,t,1,2,UTC,21:00-08:00,1000,none,,2026-11-01");
+    ck_assert_ptr_null(import_device(&columns, &row, &d, &field));
+    ck_assert(is(d.quiet, "21:00-08:00") && is(d.age, "2026-11-01"));
+    ck_assert_uint_eq(d.daily_cap, 1000);
+    ck_assert_uint_eq(d.hourly_cap, DEVICE_CAP_NONE);
+    read_row("1,a,cloudapi,1,t,1,2,UTC,,,,7,");
+    ck_assert_ptr_null(import_device(&columns, &row, &d, &field));
+    ck_assert(is(d.quiet, "") && is(d.age, "7"));
+    ck_assert(d.daily_cap == 0 && d.hourly_cap == 0);
+}
+END_TEST
+
 START_TEST(a_bad_lead_is_refused_at_its_column)
 {
     char json[IMPORT_JSON_BYTES], line[12000];
@@ -345,6 +386,7 @@ main(void)
     TCase *t = tcase_create("rows");
     tcase_add_test(t, headers_are_refused_by_line_and_column);
     tcase_add_test(t, a_bad_device_is_refused_at_its_column);
+    tcase_add_test(t, limits_of_a_device);
     tcase_add_test(t, a_bad_lead_is_refused_at_its_column);
     tcase_add_test(t, a_row_longer_than_a_lead_may_be_is_refused);
     tcase_add_test(t, a_device);

@@ -53,6 +53,18 @@ START_TEST(a_device_with_a_fault_is_refused)
 {
     REFUSED(device_id, 0, "device_id");
     REFUSED(device_id, -4, "device_id");
+    REFUSED(quiet, TEXT("21:00"), "quiet");
+    REFUSED(quiet, TEXT("21:00-21:00"), "quiet");
+    REFUSED(quiet, TEXT("21:00-24:01"), "quiet");
+    REFUSED(quiet, TEXT("from dusk till dawn"), "quiet");
+    REFUSED(quiet, TEXT("00:00-24:00"), "quiet"); /* it would never send */
+    REFUSED(daily_cap, DEVICE_CAP_MAX + 1, "daily_cap");
+    REFUSED(hourly_cap, DEVICE_CAP_NONE - 1, "hourly_cap");
+    REFUSED(age, TEXT("-1"), "age");
+    REFUSED(age, TEXT("36501"), "age");
+    REFUSED(age, TEXT("2026-02-29"), "age");
+    REFUSED(age, TEXT("2026-13-01"), "age");
+    REFUSED(age, TEXT("yesterday"), "age");
     REFUSED(transport, TEXT("pigeon"), "transport");
     REFUSED(address, TEXT(""), "address");
     REFUSED(address, TEXT("106/555"), "address");
@@ -93,6 +105,29 @@ START_TEST(a_device_without_a_fault_passes)
     struct row_limits open = limits;
     open.allow_http = true;
     ck_assert_ptr_null(rows_device_why(&row, &open));
+}
+END_TEST
+
+START_TEST(a_device_s_limits_pass)
+{
+    static const struct {
+        const char *quiet, *age;
+        uint32_t cap;
+    } good[] = {{"21:00-08:00", "0", 1},
+                {"none", "none", DEVICE_CAP_NONE},
+                {"", "", 0},
+                {"09:00-09:01", "2028-02-29", DEVICE_CAP_MAX},
+                {"20:00-24:00", "36500", 7}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        struct device_row row = good_device();
+
+        row.quiet = (struct slice){good[i].quiet, strlen(good[i].quiet)};
+        row.age = (struct slice){good[i].age, strlen(good[i].age)};
+        row.daily_cap = row.hourly_cap = good[i].cap;
+        const char *why = rows_device_why(&row, &limits);
+        ck_assert_msg(why == NULL, "case %zu: %s", i, why);
+    }
 }
 END_TEST
 
@@ -210,6 +245,7 @@ main(void)
     tcase_add_test(t, attributes_are_a_flat_object_of_texts);
     tcase_add_test(t, attributes_have_bounds);
     tcase_add_test(t, a_device_without_a_fault_passes);
+    tcase_add_test(t, a_device_s_limits_pass);
     tcase_add_test(t, a_lead_without_a_fault_passes);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
