@@ -44,12 +44,13 @@ static const struct db_statement statements[STATEMENT_COUNT] = {
     [LOCK_SHARED] = {"lock_shared", "SELECT pg_advisory_xact_lock_shared(fleetcast_lock())"},
     [LOCK_EXCLUSIVE] = {"lock_exclusive", "SELECT pg_advisory_xact_lock(fleetcast_lock())"},
     [FENCE] = {"fence", "SELECT 1 FROM coordinator WHERE term = $1::bigint"},
-    [LOOK] = {"look", "SELECT term, beat, holder, incarnation, map_version, content_version"
-                      " FROM coordinator"},
+    [LOOK] = {"look", "SELECT term, beat, holder, incarnation, map_version, content_version,"
+                      " clock_timestamp() FROM coordinator"},
     [TAKE] = {"take", "UPDATE coordinator SET term = term + 1, beat = beat + 1,"
                       " holder = $3::text, incarnation = $4::uuid"
                       " WHERE term = $1::bigint AND beat = $2::bigint"},
-    [BEAT] = {"beat", "UPDATE coordinator SET beat = beat + 1 WHERE term = $1::bigint"},
+    [BEAT] = {"beat", "UPDATE coordinator SET beat = beat + 1 WHERE term = $1::bigint"
+                      " RETURNING clock_timestamp()"},
     [RAISE] = {"raise", "UPDATE coordinator SET term = $2::bigint, beat = beat + 1"
                         " WHERE term = $1::bigint"},
     [RELEASE] = {"release", "UPDATE coordinator SET holder = '' WHERE term = $1::bigint"},
@@ -59,7 +60,8 @@ static const struct db_statement statements[STATEMENT_COUNT] = {
                          "SELECT name, home, driver, epoch, timeline, lsn, content_applied"
                          " FROM partition ORDER BY name"},
     [LOAD_RANGES] = {"load_ranges", "SELECT first, last, partition FROM range ORDER BY first"},
-    [LOAD_CONTENT] = {"load_content", "SELECT name, kind, id, version, state, started_at, item"
+    [LOAD_CONTENT] = {"load_content", "SELECT name, kind, id, version, state, started_at, item,"
+                                      " revision, all_revision, paused_until, start_at, because"
                                       " FROM content ORDER BY version"},
     [PUT_NODES] =
         {"put_nodes",
@@ -88,14 +90,22 @@ static const struct db_statement statements[STATEMENT_COUNT] = {
     [STEP_CONTENT] = {"step_content", "UPDATE coordinator SET content_version = $3::bigint"
                                       " WHERE term = $1::bigint AND content_version = $2::bigint"},
     [PUT_CONTENT] = {"put_content",
-                     "INSERT INTO content AS c (kind, name, id, version, state, item)"
-                     " SELECT * FROM unnest($2::smallint[], $3::text[], $4::int[], $5::bigint[],"
-                     "  $6::smallint[], $7::text[])"
+                     "INSERT INTO content AS c (kind, name, id, version, state, item, revision,"
+                     "  all_revision, paused_until, start_at, because)"
+                     " SELECT kind, name, id, version, state, item, revision, all_revision,"
+                     "  nullif(until, 'infinity'), nullif(start_at, 'infinity'), because"
+                     " FROM unnest($2::smallint[], $3::text[], $4::int[], $5::bigint[],"
+                     "  $6::smallint[], $7::text[], $9::int[], $10::int[], $11::timestamptz[],"
+                     "  $12::timestamptz[], $13::text[]) u(kind, name, id, version, state, item,"
+                     "  revision, all_revision, until, start_at, because)"
                      " WHERE (SELECT content_version FROM coordinator) = $8::bigint AND" MINE
                      "ON CONFLICT (kind, name) DO UPDATE SET"
                      " version = excluded.version, state = excluded.state, item = excluded.item,"
+                     " revision = excluded.revision, all_revision = excluded.all_revision,"
+                     " paused_until = excluded.paused_until, start_at = excluded.start_at,"
+                     " because = excluded.because,"
                      " started_at = coalesce(c.started_at,"
-                     "  CASE WHEN c.kind = 2 AND excluded.state = 0 THEN now() END)"
+                     "  CASE WHEN c.kind IN (2, 3) AND excluded.state = 0 THEN now() END)"
                      " RETURNING version, started_at"},
     [PUT_AUDIT] = {"put_audit", "INSERT INTO audit (term, who, what, because)"
                                 " SELECT $1::bigint, $2::text, $3::text, $4::text WHERE" MINE},
@@ -120,7 +130,8 @@ struct ledger {
     char *name;
     struct uuid incarnation;
     uint64_t term;
-    bool held; /* writes may go out */
+    bool held;         /* writes may go out */
+    int64_t db_offset; /* database time - BOOTTIME, usec; by the last beat or load */
     char error[256];
     ledger_up_fn *on_up;
     void *arg;
@@ -339,6 +350,26 @@ finish_done(struct entry *e, enum ledger_outcome outcome, const struct db_reply 
 }
 
 static void
+keep_time(struct ledger *l, const struct db_reply *r, unsigned at, unsigned column)
+{
+    l->db_offset = db_get_time(r, at, 0, column) - (int64_t) clock_boot();
+}
+
+int64_t
+ledger_db_now(const struct ledger *l, usec_t now)
+{
+    return (int64_t) now + l->db_offset;
+}
+
+static void
+finish_beat(struct entry *e, enum ledger_outcome outcome, const struct db_reply *r)
+{
+    if (outcome == LEDGER_DONE)
+        keep_time(e->ledger, r, 1, 0);
+    e->done(e->arg, outcome);
+}
+
+static void
 finish_map(struct entry *e, enum ledger_outcome outcome, const struct db_reply *r)
 {
     e->map(e->arg, outcome, outcome == LEDGER_DONE ? (uint64_t) db_get_int(r, e->value, 0, 0) : 0);
@@ -471,7 +502,13 @@ read_content(struct loaded *to, const struct db_reply *r)
                                             .version = (uint64_t) db_get_int(r, AT_CONTENT, i, 3),
                                             .state = (uint8_t) db_get_int(r, AT_CONTENT, i, 4),
                                             .started_at = db_get_time(r, AT_CONTENT, i, 5),
-                                            .json = db_get_text(r, AT_CONTENT, i, 6)}};
+                                            .json = db_get_text(r, AT_CONTENT, i, 6),
+                                            .revision = (uint32_t) db_get_int(r, AT_CONTENT, i, 7),
+                                            .all_revision =
+                                                (uint32_t) db_get_int(r, AT_CONTENT, i, 8),
+                                            .until = db_get_time(r, AT_CONTENT, i, 9),
+                                            .start_at = db_get_time(r, AT_CONTENT, i, 10),
+                                            .because = db_get_text(r, AT_CONTENT, i, 11)}};
     }
 }
 
@@ -534,6 +571,7 @@ finish_load(struct entry *e, enum ledger_outcome outcome, const struct db_reply 
         e->load(e->arg, LEDGER_REFUSED, NULL);
     } else {
         struct ledger_image image = image_of(&all, r);
+        keep_time(e->ledger, r, AT_HOLDER, 6);
         e->load(e->arg, LEDGER_DONE, &image);
     }
     free(all.nodes);
@@ -564,7 +602,7 @@ ledger_beat(struct ledger *l, ledger_done_fn *done, void *arg)
         return -ENOTCONN;
     begin(l, LOCK_SHARED);
     write_call(l, BEAT);
-    return submit(l, &(struct entry){.proof = 1, .finish = finish_done, .done = done, .arg = arg});
+    return submit(l, &(struct entry){.proof = 1, .finish = finish_beat, .done = done, .arg = arg});
 }
 
 int
@@ -734,14 +772,19 @@ static void
 put_content(struct ledger *l, const struct sources_change *c)
 {
     int16_t kinds[CONTENT_ITEMS_MAX], states[CONTENT_ITEMS_MAX];
-    int32_t ids[CONTENT_ITEMS_MAX];
-    int64_t versions[CONTENT_ITEMS_MAX];
-    struct slice names[CONTENT_ITEMS_MAX], items[CONTENT_ITEMS_MAX];
+    int32_t ids[CONTENT_ITEMS_MAX], revisions[CONTENT_ITEMS_MAX], alls[CONTENT_ITEMS_MAX];
+    int64_t versions[CONTENT_ITEMS_MAX], untils[CONTENT_ITEMS_MAX], starts[CONTENT_ITEMS_MAX];
+    struct slice names[CONTENT_ITEMS_MAX], items[CONTENT_ITEMS_MAX], because[CONTENT_ITEMS_MAX];
     for (uint32_t i = 0; i < c->count; i++) {
         const struct sources_item *item = c->items[i];
         kinds[i] = item->row.kind;
         states[i] = item->row.state;
-        ids[i] = (int32_t) item->row.id;
+        ids[i] = item->row.id;
+        revisions[i] = (int32_t) item->row.revision;
+        alls[i] = (int32_t) item->row.all_revision;
+        untils[i] = item->row.until ? item->row.until : INT64_MAX;
+        starts[i] = item->row.start_at ? item->row.start_at : INT64_MAX;
+        because[i] = item->row.because;
         versions[i] = (int64_t) item->row.version;
         names[i] = slice_of(item->name);
         items[i] = item->row.json;
@@ -754,6 +797,11 @@ put_content(struct ledger *l, const struct sources_change *c)
     db_put_int2s(a, states, c->count);
     db_put_texts(a, items, c->count);
     db_put_int8(a, (int64_t) c->version);
+    db_put_int4s(a, revisions, c->count);
+    db_put_int4s(a, alls, c->count);
+    db_put_times(a, untils, c->count);
+    db_put_times(a, starts, c->count);
+    db_put_texts(a, because, c->count);
 }
 
 static void

@@ -34,6 +34,9 @@ int ledger_start(struct ledger **ret, uv_loop_t *loop, const struct ledger_confi
 bool ledger_ready(const struct ledger *l);        /* connected, statements prepared */
 const char *ledger_error(const struct ledger *l); /* why not, or the last refusal; "" */
 usec_t ledger_commit_lag(const struct ledger *l);
+/* The catalog's time at BOOTTIME `now`, unix usec: the one clock of what is scheduled, whichever
+ * machine coordinates. By the last load or beat. */
+int64_t ledger_db_now(const struct ledger *l, usec_t now);
 void ledger_stop(struct ledger *l);
 struct ledger *ledger_free(struct ledger *l);
 

@@ -9,6 +9,8 @@
 
 #include "shared/log.h"
 
+#define DUE_AGAIN USEC_PER_SEC /* after an order of time that was not committed */
+
 struct order {
     struct order *next;
     struct uuid incarnation;
@@ -17,6 +19,7 @@ struct order {
     struct rpc_ticket ticket;
     char who[NAME_BYTES_MAX + 1];
     struct slice body; /* own copy */
+    bool by_time;      /* nobody asked: its time came */
 };
 
 struct wait {
@@ -36,6 +39,7 @@ struct orders {
     struct order *current;
     struct place_result place; /* of the current PLACE */
     struct sources_change change;
+    usec_t due_not_before;
     unsigned wait_count;
     struct wait waits[ORDERS_WAITS_MAX];
 };
@@ -113,7 +117,8 @@ end(struct orders *o)
 static void
 end_with(struct orders *o, const struct reply *reply)
 {
-    answer(o, o->current->ticket, reply);
+    if (!o->current->by_time)
+        answer(o, o->current->ticket, reply);
     end(o);
 }
 
@@ -290,6 +295,10 @@ begin_apply(struct orders *o, const struct request *q)
 static void
 wait_for(struct orders *o, uint64_t version)
 {
+    if (o->current->by_time) {
+        end(o);
+        return;
+    }
     struct wait *w = &o->waits[o->wait_count++];
     *w = (struct wait){.incarnation = o->current->incarnation,
                        .id = o->current->id,
@@ -305,8 +314,11 @@ on_ordered(void *arg, enum ledger_outcome outcome, const int64_t *started_at)
     struct orders *o = arg;
     if (outcome == LEDGER_DONE) {
         uint64_t version = o->change.version;
-        log_event(LOG_LEVEL_INFO, "order.source", "who=%s name=%s state=%s content_version=%llu",
-                  o->current->who, o->change.items[0]->name,
+        o->due_not_before = 0;
+        log_event(LOG_LEVEL_INFO, "order.source",
+                  "who=%s kind=%s name=%s state=%s content_version=%llu", o->current->who,
+                  source_kind_name((enum content_kind) o->change.items[0]->row.kind),
+                  o->change.items[0]->name,
                   source_state_name((enum source_state) o->change.items[0]->row.state),
                   (unsigned long long) version);
         sources_commit(o->config.sources, &o->change, started_at);
@@ -320,6 +332,21 @@ on_ordered(void *arg, enum ledger_outcome outcome, const int64_t *started_at)
 }
 
 static void
+write_order(struct orders *o, struct slice because)
+{
+    char what[160];
+    const struct sources_item *item = o->change.items[0];
+    snprintf(what, sizeof what, "%s %s %s", source_kind_name((enum content_kind) item->row.kind),
+             item->row.start_at ? "scheduled"
+                                : source_state_name((enum source_state) item->row.state),
+             item->name);
+    struct ledger_audit audit = {slice_of(o->current->who), slice_of(what), because};
+    int err = ledger_content(o->config.ledger, &o->change, &audit, on_ordered, o);
+    if (err < 0)
+        end_unsubmitted(o, err);
+}
+
+static void
 begin_source(struct orders *o, const struct request *q)
 {
     char why[REASON_BYTES_MAX + 1];
@@ -327,8 +354,9 @@ begin_source(struct orders *o, const struct request *q)
         end_because(o, STATUS_RETRY, "%u orders wait for the partitions", ORDERS_WAITS_MAX);
         return;
     }
-    enum message_status status =
-        sources_judge_order(o->config.sources, &q->source, &o->change, why, sizeof why);
+    enum message_status status = sources_judge_order(o->config.sources, &q->source,
+                                                     ledger_db_now(o->config.ledger, clock_boot()),
+                                                     &o->change, why, sizeof why);
     if (status != STATUS_OK) {
         end_because(o, status, "%s", why);
         return;
@@ -338,13 +366,28 @@ begin_source(struct orders *o, const struct request *q)
         orders_tick(o, clock_boot());
         return;
     }
-    char what[96];
-    snprintf(what, sizeof what, "campaign %s %s",
-             source_state_name((enum source_state) q->source.state), o->change.items[0]->name);
-    struct ledger_audit audit = {slice_of(o->current->who), slice_of(what), q->source.because};
-    int err = ledger_content(o->config.ledger, &o->change, &audit, on_ordered, o);
-    if (err < 0)
-        end_unsubmitted(o, err);
+    write_order(o, q->source.because);
+}
+
+/*
+ * What time itself orders: one after the other, before the orders of people (it has an end). Lost
+ * in a crash before its commit, it is still due when the next coordinator looks; after it, it is
+ * done.
+ */
+static void
+begin_due(struct orders *o, usec_t now)
+{
+    if (o->current || o->stopped || now < o->due_not_before || !ledger_held(o->config.ledger) ||
+        !sources_judge_due(o->config.sources, ledger_db_now(o->config.ledger, now), &o->change))
+        return;
+    o->due_not_before = now + DUE_AGAIN; /* a ledger that refuses is not asked without end */
+    o->current = calloc(1, sizeof *o->current);
+    if (!o->current) {
+        sources_change_done(&o->change);
+        return;
+    }
+    *o->current = (struct order){.kind = MESSAGE_SOURCE, .who = "coordinator", .by_time = true};
+    write_order(o, o->change.items[0]->row.because);
 }
 
 void
@@ -366,6 +409,7 @@ orders_tick(struct orders *o, usec_t now)
         answer(o, w->ticket, &reply);
         *w = o->waits[--o->wait_count];
     }
+    begin_due(o, now);
 }
 
 /* ---- the queue ---- */
@@ -390,6 +434,7 @@ begin(struct orders *o)
 static void
 run_next(struct orders *o)
 {
+    begin_due(o, clock_boot());
     while (!o->current && o->queued && !o->stopped) {
         o->current = o->queued;
         o->queued = o->current->next;
@@ -414,7 +459,8 @@ move_ticket(struct orders *o, const struct request *q, struct rpc_ticket ticket)
             return true;
         }
     }
-    if (o->current && is_same(&o->current->incarnation, o->current->id, q)) {
+    if (o->current && !o->current->by_time &&
+        is_same(&o->current->incarnation, o->current->id, q)) {
         o->current->ticket = ticket;
         return true;
     }

@@ -1,11 +1,12 @@
-/* The catalog's content in memory, and the judgement on every change of it. */
+/* The catalog's content in memory, and what orders and time may do to it. */
 #include "coordinator/sources.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "coordinator/sources_inner.h"
 
 struct source_row {
     enum source_state from;
@@ -14,9 +15,11 @@ struct source_row {
 };
 
 static const struct source_row source_table[] = {
+    {SOURCE_DRAFT, SOURCE_DRAFT, "schedule", "it starts by itself at that time"},
     {SOURCE_DRAFT, SOURCE_ACTIVE, "start", "the audience is frozen, sending begins"},
     {SOURCE_ACTIVE, SOURCE_PAUSED, "pause", "nothing more is claimed, everything is kept"},
-    {SOURCE_PAUSED, SOURCE_ACTIVE, "resume", "goes on where it stood"},
+    {SOURCE_PAUSED, SOURCE_PAUSED, "pause", "until another time"},
+    {SOURCE_PAUSED, SOURCE_ACTIVE, "resume", "goes on where it stood, also when its time is up"},
     {SOURCE_DRAFT, SOURCE_CANCELLED, "cancel", "was never started and never will be"},
     {SOURCE_ACTIVE, SOURCE_CANCELLED, "cancel", "waiting rows end as cancelled"},
     {SOURCE_PAUSED, SOURCE_CANCELLED, "cancel", "waiting rows end as cancelled"},
@@ -43,6 +46,16 @@ source_transition(unsigned index, struct transition *ret)
     return true;
 }
 
+const char *
+source_kind_name(enum content_kind kind)
+{
+    static const char *const names[] = {[CONTENT_TEMPLATE] = "template",
+                                        [CONTENT_CAMPAIGN] = "campaign",
+                                        [CONTENT_SEQUENCE] = "sequence",
+                                        [CONTENT_CLUSTER] = "cluster"};
+    return names[kind];
+}
+
 static bool
 may_go(enum source_state from, enum source_state to)
 {
@@ -55,16 +68,16 @@ may_go(enum source_state from, enum source_state to)
 
 /* ---- items ---- */
 
-static void
-item_free(struct sources_item *item)
+void
+sources_item_free(struct sources_item *item)
 {
     if (item)
         free((char *) item->row.json.data);
     free(item);
 }
 
-static struct sources_item *
-item_new(struct slice name, const struct content_row *row)
+struct sources_item *
+sources_item_new(struct slice name, const struct content_row *row)
 {
     assert(name.bytes <= CONTENT_NAME_MAX);
     struct sources_item *item = calloc(1, sizeof *item);
@@ -77,8 +90,12 @@ item_new(struct slice name, const struct content_row *row)
     memcpy(item->name, name.data, name.bytes);
     memcpy(json, row->json.data, row->json.bytes);
     json[row->json.bytes] = '\0';
+    size_t because = MIN_OF(row->because.bytes, LABEL_BYTES_MAX);
+    if (because > 0)
+        memcpy(item->because, row->because.data, because);
     item->row = *row;
     item->row.json.data = json;
+    item->row.because = (struct slice){item->because, because};
     return item;
 }
 
@@ -86,7 +103,7 @@ static void
 forget_all(struct sources *s)
 {
     for (uint32_t i = 0; i < s->count; i++)
-        item_free(s->items[i]);
+        sources_item_free(s->items[i]);
     s->count = 0;
     s->last_id = 0;
     s->bytes = 0;
@@ -110,8 +127,8 @@ sources_free(struct sources *s)
     return NULL;
 }
 
-static int
-reserve(struct sources *s, uint32_t more)
+int
+sources_reserve(struct sources *s, uint32_t more)
 {
     if (s->count + more > CONTENT_STORED_MAX)
         return -E2BIG;
@@ -159,7 +176,7 @@ remove_item(struct sources *s, enum content_kind kind, const char *name)
         if (!is_item(s->items[i], kind, name))
             continue;
         s->bytes -= s->items[i]->row.json.bytes;
-        item_free(s->items[i]);
+        sources_item_free(s->items[i]);
         memmove(&s->items[i], &s->items[i + 1], (s->count - i - 1) * sizeof s->items[0]);
         s->count--;
         return;
@@ -172,7 +189,7 @@ record_valid(const struct sources_record *r, uint64_t before, uint64_t version)
     return r->name.bytes > 0 && r->name.bytes <= CONTENT_NAME_MAX &&
            r->row.json.bytes <= CONTENT_ITEM_BYTES_MAX && r->row.version > before &&
            r->row.version <= version && r->row.state <= SOURCE_DRAFT &&
-           (r->row.kind == CONTENT_TEMPLATE || r->row.kind == CONTENT_CAMPAIGN);
+           r->row.kind >= CONTENT_TEMPLATE && r->row.kind <= CONTENT_CLUSTER;
 }
 
 int
@@ -180,14 +197,14 @@ sources_restore(struct sources *s, uint64_t version, const struct sources_record
                 uint32_t count)
 {
     forget_all(s);
-    int err = reserve(s, count);
+    int err = sources_reserve(s, count);
     if (err < 0)
         return err;
     uint64_t before = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (!record_valid(&rows[i], before, version))
             return -EINVAL;
-        struct sources_item *item = item_new(rows[i].name, &rows[i].row);
+        struct sources_item *item = sources_item_new(rows[i].name, &rows[i].row);
         if (!item)
             return -ENOMEM;
         append(s, item);
@@ -197,263 +214,144 @@ sources_restore(struct sources *s, uint64_t version, const struct sources_record
     return 0;
 }
 
-/* ---- judging APPLY ---- */
-
-struct judge {
-    struct sources *s;
-    struct sources_change *change;
-    struct content_item *items; /* as read, item_count of them */
-    uint32_t item_count;
-    int32_t next_id;
-    size_t bytes;
-    char *why;
-    size_t why_size;
-};
-
-static _printf_(3, 4) enum message_status
-    say(struct judge *j, enum message_status status, const char *text, ...)
-{
-    va_list args;
-    va_start(args, text);
-    vsnprintf(j->why, j->why_size, text, args);
-    va_end(args);
-    return status;
-}
-
-static const char *
-kind_name(enum content_kind kind)
-{
-    return kind == CONTENT_TEMPLATE ? "template" : "campaign";
-}
-
-static bool
-asked(const struct judge *j, enum content_kind kind, const char *name, uint32_t before)
-{
-    for (uint32_t i = 0; i < before; i++) {
-        if (j->items[i].kind == kind && strcmp(content_item_name(&j->items[i]), name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
-same_audience(const struct content_audience *a, const struct content_audience *b)
-{
-    if (a->range_count != b->range_count || a->where_count != b->where_count)
-        return false;
-    for (unsigned i = 0; i < a->range_count; i++) {
-        if (a->ranges[i].first != b->ranges[i].first || a->ranges[i].last != b->ranges[i].last)
-            return false;
-    }
-    for (unsigned i = 0; i < a->where_count; i++) {
-        if (strcmp(a->where[i].column, b->where[i].column) != 0 ||
-            strcmp(a->where[i].value, b->where[i].value) != 0)
-            return false;
-    }
-    return true;
-}
-
-/* Who was asked and with what is settled when a campaign starts; when it ends may still change. */
-static enum message_status
-judge_started(struct judge *j, const struct sources_item *stored, const struct content_campaign *c)
-{
-    if (stored->row.state == SOURCE_DRAFT)
-        return STATUS_OK;
-    struct content_item old;
-    char why[REASON_BYTES_MAX];
-    if (content_item_read(&old, stored->row.json, why, sizeof why) < 0)
-        return say(j, STATUS_FAILED, "campaign \"%s\" in the catalog does not read: %s",
-                   stored->name, why);
-    const char *changed = NULL;
-    if (strcmp(old.campaign.template_name, c->template_name) != 0)
-        changed = "template";
-    else if (!same_audience(&old.campaign.audience, &c->audience))
-        changed = "audience";
-    content_item_free(&old);
-    if (changed)
-        return say(j, STATUS_REFUSED, "campaign \"%s\" is %s: its %s cannot be changed any more",
-                   c->name, source_state_name((enum source_state) stored->row.state), changed);
-    return STATUS_OK;
-}
-
-static enum message_status
-judge_campaign(struct judge *j, const struct sources_item *stored, const struct content_campaign *c)
-{
-    if (c->at_least_once)
-        return say(j, STATUS_REFUSED,
-                   "campaign \"%s\": reliability = \"at_least_once\" is not available in this "
-                   "version: a send in doubt is shown, never repeated",
-                   c->name);
-    if (!sources_find(j->s, CONTENT_TEMPLATE, c->template_name) &&
-        !asked(j, CONTENT_TEMPLATE, c->template_name, j->item_count))
-        return say(j, STATUS_REFUSED, "campaign \"%s\" names template \"%s\", which does not exist",
-                   c->name, c->template_name);
-    return stored ? judge_started(j, stored, c) : STATUS_OK;
-}
-
-static enum message_status
-add_item(struct judge *j, const struct content_item *item, const struct sources_item *stored,
-         struct slice json)
-{
-    bool campaign = item->kind == CONTENT_CAMPAIGN;
-    const char *name = content_item_name(item);
-    struct content_row row = {.version = j->change->old_version + j->change->count + 1,
-                              .kind = (uint8_t) item->kind,
-                              .state = campaign ? SOURCE_DRAFT : SOURCE_ACTIVE,
-                              .json = json};
-    if (stored) {
-        row.id = stored->row.id;
-        row.state = stored->row.state;
-        row.started_at = stored->row.started_at;
-    } else if (campaign) {
-        row.id = j->next_id++;
-    }
-    struct sources_item *fresh = item_new((struct slice){name, strlen(name)}, &row);
-    if (!fresh)
-        return say(j, STATUS_FAILED, "the coordinator is out of memory");
-    j->change->items[j->change->count++] = fresh;
-    j->change->version = row.version;
-    *(stored ? &j->change->changed : &j->change->created) += 1;
-    j->bytes += json.bytes - (stored ? stored->row.json.bytes : 0);
-    if (j->bytes > CONTENT_STORED_BYTES_MAX || row.id > INT32_MAX)
-        return say(j, STATUS_REFUSED, "the catalog is full: it keeps %u MiB of content",
-                   CONTENT_STORED_BYTES_MAX >> 20);
-    return STATUS_OK;
-}
-
-static enum message_status
-judge_item(struct judge *j, uint32_t index)
-{
-    const struct content_item *item = &j->items[index];
-    const char *name = content_item_name(item);
-    if (asked(j, item->kind, name, index))
-        return say(j, STATUS_BAD, "%s \"%s\" is in the request twice", kind_name(item->kind), name);
-    const struct sources_item *stored = sources_find(j->s, item->kind, name);
-    if (item->kind == CONTENT_CAMPAIGN) {
-        enum message_status status = judge_campaign(j, stored, &item->campaign);
-        if (status != STATUS_OK)
-            return status;
-    }
-    char *text = content_item_write(item);
-    if (!text)
-        return say(j, STATUS_FAILED, "the coordinator is out of memory");
-    struct slice json = {text, strlen(text)};
-    enum message_status status = STATUS_OK;
-    if (stored && stored->row.json.bytes == json.bytes &&
-        memcmp(stored->row.json.data, text, json.bytes) == 0)
-        j->change->unchanged++;
-    else
-        status = add_item(j, item, stored, json);
-    free(text);
-    return status;
-}
-
-static enum message_status
-read_items(struct judge *j, const struct apply *apply)
-{
-    for (; j->item_count < apply->item_count; j->item_count++) {
-        char why[REASON_BYTES_MAX];
-        int err = content_item_read(&j->items[j->item_count], apply->items[j->item_count], why,
-                                    sizeof why);
-        if (err == -ENOMEM)
-            return say(j, STATUS_FAILED, "the coordinator is out of memory");
-        if (err < 0)
-            return say(j, STATUS_BAD, "item %u: %s", j->item_count + 1, why);
-    }
-    return STATUS_OK;
-}
-
-static enum message_status
-judge_all(struct judge *j, const struct apply *apply)
-{
-    enum message_status status = read_items(j, apply);
-    for (uint32_t i = 0; i < j->item_count && status == STATUS_OK; i++)
-        status = judge_item(j, i);
-    if (status != STATUS_OK)
-        return status;
-    int err = reserve(j->s, j->change->created);
-    if (err == -E2BIG)
-        return say(j, STATUS_REFUSED, "the catalog is full: it keeps %u items", CONTENT_STORED_MAX);
-    return err < 0 ? say(j, STATUS_FAILED, "the coordinator is out of memory") : STATUS_OK;
-}
-
-enum message_status
-sources_judge_apply(struct sources *s, const struct apply *apply, struct sources_change *ret,
-                    char *why, size_t why_size)
-{
-    if (apply->item_count > CONTENT_ITEMS_MAX) {
-        snprintf(why, why_size, "more than %u items in one request", CONTENT_ITEMS_MAX);
-        return STATUS_BAD;
-    }
-    struct sources_change change = {.old_version = s->version, .version = s->version};
-    struct judge j = {.s = s,
-                      .change = &change,
-                      .items = calloc(apply->item_count + 1, sizeof *j.items),
-                      .next_id = s->last_id + 1,
-                      .bytes = s->bytes,
-                      .why = why,
-                      .why_size = why_size};
-    if (!j.items)
-        return say(&j, STATUS_FAILED, "the coordinator is out of memory");
-    enum message_status status = judge_all(&j, apply);
-    for (uint32_t i = 0; i < j.item_count; i++)
-        content_item_free(&j.items[i]);
-    free(j.items);
-    if (status == STATUS_OK)
-        *ret = change;
-    else
-        sources_change_done(&change);
-    return status;
-}
-
 /* ---- judging SOURCE ---- */
 
 static enum message_status
 refuse_order(const struct sources_item *stored, uint8_t state, char *why, size_t why_size)
 {
+    const char *kind = source_kind_name((enum content_kind) stored->row.kind);
     if (stored->row.state == SOURCE_CANCELLED)
-        snprintf(why, why_size, "campaign \"%s\" is cancelled, which is for ever", stored->name);
+        snprintf(why, why_size, "%s \"%s\" is cancelled, which is for ever", kind, stored->name);
     else if (stored->row.state == SOURCE_DRAFT)
-        snprintf(why, why_size, "campaign \"%s\" was not started yet: there is nothing to pause",
+        snprintf(why, why_size, "%s \"%s\" was not started yet: there is nothing to pause", kind,
                  stored->name);
     else
-        snprintf(why, why_size, "campaign \"%s\" is %s and cannot become %s", stored->name,
+        snprintf(why, why_size, "%s \"%s\" is %s and cannot become %s", kind, stored->name,
                  source_state_name((enum source_state) stored->row.state),
                  state <= SOURCE_DRAFT ? source_state_name((enum source_state) state) : "that");
     return STATUS_REFUSED;
 }
 
-enum message_status
-sources_judge_order(struct sources *s, const struct source_order *order, struct sources_change *ret,
-                    char *why, size_t why_size)
+/* The row as it is to be: its version, its state and what goes with it. -ENOMEM. */
+static int
+change_state(struct sources *s, const struct sources_item *stored, const struct content_row *row,
+             struct sources_change *ret)
 {
-    char name[CONTENT_NAME_MAX + 1] = "";
-    if (order->name.bytes <= CONTENT_NAME_MAX && order->name.bytes > 0)
-        memcpy(name, order->name.data, order->name.bytes);
-    const struct sources_item *stored = sources_find(s, CONTENT_CAMPAIGN, name);
-    if (!stored) {
-        snprintf(why, why_size, "there is no campaign \"%s\"", name);
-        return STATUS_REFUSED;
-    }
-    struct sources_change change = {.old_version = s->version, .version = stored->row.version};
-    if (stored->row.state == order->state) {
-        change.unchanged = 1;
-        *ret = change;
-        return STATUS_OK;
-    }
-    if (!may_go((enum source_state) stored->row.state, (enum source_state) order->state))
-        return refuse_order(stored, order->state, why, why_size);
-    struct content_row row = stored->row;
-    row.version = change.version = s->version + 1;
-    row.state = order->state;
-    change.items[0] = item_new((struct slice){stored->name, strlen(stored->name)}, &row);
-    if (!change.items[0]) {
-        snprintf(why, why_size, "the coordinator is out of memory");
-        return STATUS_FAILED;
-    }
+    struct content_row fresh = *row;
+    struct sources_change change = {.old_version = s->version, .version = s->version + 1};
+    fresh.version = change.version;
+    change.items[0] = sources_item_new((struct slice){stored->name, strlen(stored->name)}, &fresh);
+    if (!change.items[0])
+        return -ENOMEM;
     change.count = change.changed = 1;
     *ret = change;
-    return STATUS_OK;
+    return 0;
+}
+
+/* The whole cluster stands in the catalog from its first order on. */
+#define CLUSTER_JSON "{\"kind\":\"cluster\",\"name\":\"" CONTENT_CLUSTER_NAME "\"}"
+static const struct sources_item cluster_before = {.name = CONTENT_CLUSTER_NAME,
+                                                   .row = {.kind = CONTENT_CLUSTER,
+                                                           .id = CONTENT_CLUSTER_ID,
+                                                           .state = SOURCE_ACTIVE,
+                                                           .revision = 1,
+                                                           .json = {CLUSTER_JSON,
+                                                                    sizeof CLUSTER_JSON - 1}}};
+
+static const struct sources_item *
+find_ordered(const struct sources *s, const struct source_order *order, char *why, size_t why_size)
+{
+    enum content_kind kind = order->kind ? (enum content_kind) order->kind : CONTENT_CAMPAIGN;
+    char name[CONTENT_NAME_MAX + 1] = "";
+    if (kind == CONTENT_CLUSTER)
+        memcpy(name, CONTENT_CLUSTER_NAME, sizeof CONTENT_CLUSTER_NAME);
+    else if (order->name.bytes <= CONTENT_NAME_MAX && order->name.bytes > 0)
+        memcpy(name, order->name.data, order->name.bytes);
+    const struct sources_item *stored =
+        kind == CONTENT_TEMPLATE ? NULL : sources_find(s, kind, name);
+    if (!stored && kind == CONTENT_CLUSTER)
+        stored = &cluster_before;
+    if (!stored)
+        snprintf(why, why_size, "there is no %s \"%s\"", source_kind_name(kind), name);
+    return stored;
+}
+
+/* The row after the order; a start in the future leaves it a draft that is scheduled. */
+static struct content_row
+ordered_row(const struct sources_item *stored, const struct source_order *order, int64_t now)
+{
+    struct content_row row = stored->row;
+    bool later =
+        order->state == SOURCE_ACTIVE && row.state == SOURCE_DRAFT && order->start_at > now;
+    row.state = later ? SOURCE_DRAFT : order->state;
+    row.start_at = later ? order->start_at : 0;
+    row.until = order->state == SOURCE_PAUSED ? order->until : 0;
+    row.because = order->because;
+    return row;
+}
+
+/* What no state allows: times that say nothing. NULL: they are fine. */
+static const char *
+times_wrong(const struct sources_item *stored, const struct source_order *order, int64_t now)
+{
+    if (order->state == SOURCE_PAUSED && order->until != 0 && order->until <= now)
+        return "the pause would be over before it begins";
+    if (order->state == SOURCE_ACTIVE && order->start_at > now &&
+        (stored->row.state == SOURCE_ACTIVE || stored->row.state == SOURCE_PAUSED))
+        return "it was started already: only a first start can wait for its time";
+    return NULL;
+}
+
+enum message_status
+sources_judge_order(struct sources *s, const struct source_order *order, int64_t now,
+                    struct sources_change *ret, char *why, size_t why_size)
+{
+    const struct sources_item *stored = find_ordered(s, order, why, why_size);
+    if (!stored)
+        return STATUS_REFUSED;
+    const char *wrong = times_wrong(stored, order, now);
+    if (wrong) {
+        snprintf(why, why_size, "%s \"%s\": %s",
+                 source_kind_name((enum content_kind) stored->row.kind), stored->name, wrong);
+        return STATUS_REFUSED;
+    }
+    const struct content_row row = ordered_row(stored, order, now);
+    if (row.state == stored->row.state && row.until == stored->row.until &&
+        row.start_at == stored->row.start_at) {
+        *ret = (struct sources_change){.old_version = s->version,
+                                       .version = stored->row.version,
+                                       .unchanged = 1};
+        return STATUS_OK;
+    }
+    if (!may_go((enum source_state) stored->row.state, (enum source_state) row.state) ||
+        (row.kind == CONTENT_CLUSTER && row.state == SOURCE_CANCELLED))
+        return refuse_order(stored, order->state, why, why_size);
+    int err = stored == &cluster_before ? sources_reserve(s, 1) : 0;
+    if (err == 0)
+        err = change_state(s, stored, &row, ret);
+    if (err == 0)
+        return STATUS_OK;
+    snprintf(why, why_size,
+             err == -E2BIG ? "the catalog is full" : "the coordinator is out of memory");
+    return STATUS_FAILED;
+}
+
+bool
+sources_judge_due(struct sources *s, int64_t now, struct sources_change *ret)
+{
+    static const char because[] = "its time came";
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct content_row row = s->items[i]->row;
+        bool starts = row.state == SOURCE_DRAFT && row.start_at != 0 && row.start_at <= now;
+        bool ends = row.state == SOURCE_PAUSED && row.until != 0 && row.until <= now;
+        if (!starts && !ends)
+            continue;
+        row.state = SOURCE_ACTIVE;
+        row.start_at = row.until = 0;
+        row.because = (struct slice){because, sizeof because - 1};
+        return change_state(s, s->items[i], &row, ret) == 0;
+    }
+    return false;
 }
 
 /* ---- after the commit ---- */
@@ -476,7 +374,7 @@ void
 sources_change_done(struct sources_change *change)
 {
     for (uint32_t i = 0; i < change->count; i++)
-        item_free(change->items[i]);
+        sources_item_free(change->items[i]);
     change->count = 0;
 }
 

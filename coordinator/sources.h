@@ -1,5 +1,5 @@
 /*
- * sources.h - templates and campaigns as the catalog has them; judges what APPLY and SOURCE ask.
+ * sources.h - all content as the catalog has it; judges what APPLY and SOURCE ask.
  *
  * Pure. A judged change is made in memory only after the ledger committed it (sources_commit, which
  * cannot fail). Versions rise by one per item; an item's version is the one at which it last
@@ -13,7 +13,8 @@
 
 struct sources_item {
     char name[CONTENT_NAME_MAX + 1];
-    struct content_row row; /* json is the item's own */
+    char because[LABEL_BYTES_MAX + 1];
+    struct content_row row; /* json and because are the item's own */
 };
 
 struct sources {
@@ -49,11 +50,14 @@ struct sources_change {
 enum message_status sources_judge_apply(struct sources *s, const struct apply *apply,
                                         struct sources_change *ret, char *why,
                                         size_t why_size) _must_check_;
-/* As above for one campaign's state; ordering the state that is there is `unchanged`, and
- * ret->version is then the version that brought it. */
+/* As above for one source's state; ordering the state that is there is `unchanged`, and
+ * ret->version is then the version that brought it. now: unix usec of the catalog. */
 enum message_status sources_judge_order(struct sources *s, const struct source_order *order,
-                                        struct sources_change *ret, char *why,
+                                        int64_t now, struct sources_change *ret, char *why,
                                         size_t why_size) _must_check_;
+/* What time itself orders: a draft whose start has come, a pause that is over. True: one change,
+ * to be committed as an order is. -ENOMEM is false: the next look finds it again. */
+bool sources_judge_due(struct sources *s, int64_t now, struct sources_change *ret);
 /* started_at: as the catalog wrote it for each item of the change. */
 void sources_commit(struct sources *s, struct sources_change *change, const int64_t *started_at);
 void sources_change_done(struct sources_change *change);
@@ -67,4 +71,5 @@ uint32_t sources_page(const struct sources *s, uint64_t after, uint32_t max, siz
 const struct sources_item *sources_find(const struct sources *s, enum content_kind kind,
                                         const char *name);
 const char *source_state_name(enum source_state s);
+const char *source_kind_name(enum content_kind kind); /* "campaign" */
 bool source_transition(unsigned index, struct transition *ret);

@@ -18,8 +18,8 @@ struct lead_fields { /* slices into the claim's answer */
     struct slice attributes; /* JSON object text, flat, values are strings */
 };
 enum compose_verdict { COMPOSE_OK, COMPOSE_MISSING_VARIABLE, COMPOSE_TOO_LONG };
-/* Writes at most size bytes; counts characters against CONTENT_CHARACTERS_MAX. An empty value uses
- * the default; a variable without value and default is MISSING. */
+/* Writes at most size bytes; counts characters (content.h) against CONTENT_CHARACTERS_MAX. An empty
+ * value uses the default; a variable without value and default is MISSING. */
 enum compose_verdict compose_render(const struct compose *c, const struct lead_fields *lead,
                                     char *out, size_t size, size_t *ret_bytes);
 uint64_t compose_hash(struct slice text); /* FNV-1a 64 */

@@ -32,8 +32,11 @@
 #include "shared/base.h"
 #include "shared/clock.h"
 
-#define CONTENT_TEXT_BYTES_MAX 16384u /* WhatsApp: 4,096 characters */
+/* A text may have 4,096 characters, the bound of text.body of WhatsApp's Cloud API. What counts are
+ * code points: a letter of any script and most emoji are 1, a flag or a family is as many as it is
+ * put together from; {{variables}} count as written in a file and by their values in a send. */
 #define CONTENT_CHARACTERS_MAX 4096u
+#define CONTENT_TEXT_BYTES_MAX 16384u /* of so many in UTF-8 */
 #define CONTENT_PARAMETERS_MAX 16u
 #define CONTENT_RANGES_MAX     64u
 #define CONTENT_WHERE_MAX      8u
@@ -158,6 +161,6 @@ int content_read_window(const char *text, struct content_window *ret) _must_chec
 void content_write_window(char *out, size_t size, struct content_window w);
 
 /* Follows next_sequence from `name` by next(arg, name) ("" or NULL: ends). True: it comes back to
- * where it was; path = "cold -> warm -> cold". */
+ * `name`; path = "cold -> warm -> cold". False also when it only leads into a circle of others. */
 bool content_has_cycle(const char *name, const char *(*next)(void *arg, const char *name),
                        void *arg, char *path, size_t path_size);

@@ -161,9 +161,9 @@ variable_known(const json_t *variables, const char *text, size_t bytes)
     return false;
 }
 
-/* Why `text` cannot be compiled, or NULL. */
+/* Why `text` cannot be compiled, or NULL. The reason may be written to `buf`. */
 static const char *
-braces_wrong(const json_t *variables, const char *text)
+braces_wrong(char buf[static 200], const json_t *variables, const char *text)
 {
     for (;;) {
         const char *open = strstr(text, "{{");
@@ -177,8 +177,12 @@ braces_wrong(const json_t *variables, const char *text)
         if (!variable_valid(open + 2, (size_t) (close - open) - 2))
             return "a variable is {{name}} or {{name|default}}, its name 1 to 64 of A-Z a-z 0-9 _ "
                    "- and blank";
-        if (variables && !variable_known(variables, open + 2, strcspn(open + 2, "|}")))
-            return "names a variable that is neither name, phone nor in the list of variables";
+        size_t name_bytes = strcspn(open + 2, "|}");
+        if (variables && !variable_known(variables, open + 2, name_bytes)) {
+            snprintf(buf, 200, "{{%.*s}} is neither name, phone nor in the list of variables",
+                     (int) name_bytes, open + 2);
+            return buf;
+        }
         text = close + 2;
     }
 }
@@ -201,7 +205,8 @@ read_text(const struct subject *s, const char *field, const json_t *value, const
     const char *text = read_word(s, field, value, SIZE_MAX, NULL);
     if (!text)
         return NULL;
-    const char *wrong = braces_wrong(s->judge->variables, text);
+    char why[200];
+    const char *wrong = braces_wrong(why, s->judge->variables, text);
     size_t characters = parse_utf8_length((struct slice){text, strlen(text)});
     char reason[100];
     if (characters > CONTENT_CHARACTERS_MAX) {

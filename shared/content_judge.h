@@ -1,6 +1,6 @@
 /*
- * content_judge.h - whether a tree of values is a template or a campaign; the one judge of both
- * formats.
+ * content_judge.h - whether a tree of values is a template, a campaign or a sequence; the one judge
+ * of both formats.
  *
  * Private to shared/content. Pure. Trees are jansson's; for those from YAML `marks` tells where
  * each value stood.

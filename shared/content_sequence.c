@@ -1,9 +1,9 @@
 /* What follows what in a sequence, and the texts of delays, windows and triggers. */
+#include "shared/content.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "shared/content.h"
 #include "shared/parse.h"
 
 #define DAY_MINUTES 1440
@@ -131,16 +131,17 @@ content_write_window(char *out, size_t size, struct content_window w)
 
 /* ---- chains ---- */
 
-/* Brent's way needs no list of names: the hare is compared with where the tortoise waits. */
-static bool
-comes_back(const char *name, const char *(*next)(void *arg, const char *name), void *arg)
+/* A name that the walk from `name` meets again and again; NULL: the walk ends. Brent's way needs no
+ * list of names: the hare is compared with where the tortoise waits. */
+static const char *
+find_circle(const char *name, const char *(*next)(void *arg, const char *name), void *arg)
 {
     const char *tortoise = name, *hare = next(arg, name);
     unsigned steps = 1, limit = 2;
 
     while (hare && *hare) {
         if (strcmp(hare, tortoise) == 0)
-            return true;
+            return hare;
         if (steps++ == limit) {
             tortoise = hare;
             limit *= 2;
@@ -148,18 +149,23 @@ comes_back(const char *name, const char *(*next)(void *arg, const char *name), v
         }
         hare = next(arg, hare);
     }
-    return false;
+    return NULL;
 }
 
 bool
 content_has_cycle(const char *name, const char *(*next)(void *arg, const char *name), void *arg,
                   char *path, size_t path_size)
 {
-    const char *at = name;
+    const char *met = find_circle(name, next, arg), *at = met;
     size_t used;
 
-    if (!comes_back(name, next, arg))
+    if (!met)
         return false;
+    while (strcmp(at, name) != 0) {
+        at = next(arg, at);
+        if (strcmp(at, met) == 0)
+            return false; /* it only leads into a circle of others */
+    }
     used = (size_t) snprintf(path, path_size, "%s", name);
     do {
         at = next(arg, at);

@@ -315,7 +315,8 @@ START_TEST(json_that_is_refused)
     } rows[] = {
         {"", "'[' or '{' expected near end of file"},
         {"[]", "an item needs kind (template, campaign or sequence) and name"},
-        {"{\"kind\":\"x\",\"name\":\"a\"}", "an item needs kind (template, campaign or sequence) and name"},
+        {"{\"kind\":\"x\",\"name\":\"a\"}",
+         "an item needs kind (template, campaign or sequence) and name"},
         {"{\"kind\":\"template\",\"name\":7,\"text\":\"x\"}",
          "an item needs kind (template, campaign or sequence) and name"},
         {"{\"kind\":\"template\",\"name\":\"a\",\"name\":\"b\",\"text\":\"x\"}",

@@ -136,6 +136,10 @@ START_TEST(circles_and_twins_are_refused)
             "hot -> cold -> warm -> hot\n");
     refused("sequences:\n" S("cold", "far", "A") S("warm", "far", "A"),
             "f.yaml:3: sequences.warm.trigger = \"A\": is the trigger of sequence cold too\n");
+    /* who only leads into a circle is not told of it */
+    refused("sequences:\n" S("a", "b", "A") S("b", "c", "B") S("c", "b", "C"),
+            "f.yaml:3: sequences.b.next_sequence = \"c\": goes in a circle: b -> c -> b\n"
+            "f.yaml:4: sequences.c.next_sequence = \"b\": goes in a circle: c -> b -> c\n");
 #undef S
 }
 END_TEST
@@ -143,11 +147,21 @@ END_TEST
 START_TEST(variables_and_variants)
 {
     refused("variables: [city]\ntemplates:\n  a: {text: 'Hi {{name}} {{ city | x}} {{ctiy}}'}\n",
-            "f.yaml:3: templates.a.text = \"Hi {{name}} {{ city | x}} {{ctiy}}\": names a variable "
-            "that is neither name, phone nor in the list of variables\n");
+            "f.yaml:3: templates.a.text = \"Hi {{name}} {{ city | x}} {{ctiy}}\": {{ctiy}} is "
+            "neither name, phone nor in the list of variables\n");
     refused("templates:\n  a: {text: '{{x}}'}\nvariables: []\n",
-            "f.yaml:2: templates.a.text = \"{{x}}\": names a variable that is neither name, phone "
-            "nor in the list of variables\n");
+            "f.yaml:2: templates.a.text = \"{{x}}\": {{x}} is neither name, phone nor in the list "
+            "of variables\n");
+    refused(
+        "variables: [city]\nsequences:\n  s: {steps: [{step: 1, text: '{{town | x}}'}]}\n"
+        "templates:\n  a: {variants: [x, '{{place}}']}\n  b: {template: t, language: de, body: "
+        "['{{x}}']}\n",
+        "f.yaml:3: sequences.s.steps[1].text = \"{{town | x}}\": {{town }} is neither name, "
+        "phone nor in the list of variables\n"
+        "f.yaml:5: templates.a.variants = \"{{place}}\": {{place}} is neither name, phone nor in "
+        "the list of variables\n"
+        "f.yaml:6: templates.b.body = \"{{x}}\": {{x}} is neither name, phone nor in the list of "
+        "variables\n");
     refused("variables: city\ntemplates:\n  a: {text: x}\n",
             "f.yaml:1: variables: is not a list of at most 64 names\n");
     refused("templates:\n  a: {variants: [x]}\n",

@@ -64,6 +64,7 @@ rpc_server_free(struct rpc_server *s)
 static struct {
     bool held;
     uint64_t term, map_version;
+    int64_t ahead; /* of our clock */
     unsigned place_count, content_count;
     ledger_map_fn *map;
     ledger_content_fn *content;
@@ -129,6 +130,12 @@ bool
 ledger_held(const struct ledger *l)
 {
     return book.held;
+}
+
+int64_t
+ledger_db_now(const struct ledger *l, usec_t now)
+{
+    return (int64_t) now + book.ahead;
 }
 
 uint64_t
@@ -605,7 +612,7 @@ START_TEST(apply_gives_versions_and_ids)
     ck_assert_int_eq((int) reply.status, STATUS_OK);
     ck_assert_uint_eq(reply.apply.created, 2);
     ck_assert_uint_eq(reply.apply.version, 2);
-    ck_assert_str_eq(book.audit_what, "apply-content spring hello");
+    ck_assert_str_eq(book.audit_what, "apply-content hello spring");
     ck_assert_uint_eq(sources_find(sources, CONTENT_CAMPAIGN, "spring")->row.id, 1);
     ck_assert_uint_eq(sources_find(sources, CONTENT_TEMPLATE, "hello")->row.id, 0);
     apply(2, items); /* the same again */
@@ -752,6 +759,95 @@ START_TEST(source_names_who_is_missing)
 }
 END_TEST
 
+static int64_t
+db_now(void)
+{
+    return ledger_db_now(NULL, clock_boot());
+}
+
+static void
+order_at(const char *name, enum source_state state, int64_t start_at, int64_t until, uint64_t id)
+{
+    struct request q = {.kind = MESSAGE_SOURCE,
+                        .id = id,
+                        .source = {.name = s(name),
+                                   .state = (uint8_t) state,
+                                   .because = s("asked for"),
+                                   .start_at = start_at,
+                                   .until = until}};
+    ask_as(&admin, &q, 1);
+    finish(LEDGER_DONE);
+}
+
+static uint8_t
+state_of(const char *name)
+{
+    return sources_find(sources, CONTENT_CAMPAIGN, name)->row.state;
+}
+
+#define HOUR (3600 * USEC_PER_SEC)
+
+START_TEST(time_gives_orders_too)
+{
+    const char *items[] = {hello, spring,
+                           "{\"kind\":\"campaign\",\"name\":\"autumn\",\"template\":\"hello\"}"};
+    apply(3, items);
+    order_at("spring", SOURCE_ACTIVE, db_now() + (int64_t) HOUR, 0, 5);
+    ck_assert_str_eq(book.audit_what, "campaign scheduled spring");
+    order_at("autumn", SOURCE_ACTIVE, db_now() + (int64_t) HOUR, 0, 6);
+    unsigned writes = book.content_count, answers = answer_count;
+    requests_tick(r, clock_boot() + HOUR - USEC_PER_SEC);
+    ck_assert_uint_eq(book.content_count, writes);
+    book.ahead = (int64_t) (2 * HOUR);
+    requests_tick(r, clock_boot());
+    ck_assert_uint_eq(book.content_count, ++writes);
+    ck_assert_str_eq(book.audit_who, "coordinator");
+    ck_assert_str_eq(book.audit_what, "campaign active spring");
+    ck_assert_str_eq(book.audit_because, "its time came");
+    ck_assert_uint_eq(state_of("spring"), SOURCE_DRAFT); /* not before the commit */
+    finish(LEDGER_DONE);                                 /* the second one follows at once */
+    ck_assert_uint_eq(state_of("spring"), SOURCE_ACTIVE);
+    ck_assert_uint_eq(book.content_count, ++writes);
+    finish(LEDGER_REFUSED); /* and is asked again, but not at once */
+    requests_tick(r, clock_boot());
+    ck_assert_uint_eq(book.content_count, writes);
+    requests_tick(r, clock_boot() + 2 * USEC_PER_SEC);
+    ck_assert_uint_eq(book.content_count, ++writes);
+    finish(LEDGER_DONE);
+    ck_assert_uint_eq(state_of("autumn"), SOURCE_ACTIVE);
+    requests_tick(r, clock_boot() + 9 * USEC_PER_SEC);
+    ck_assert_uint_eq(book.content_count, writes);
+    ck_assert_uint_eq(answer_count, answers); /* nobody had asked */
+}
+END_TEST
+
+START_TEST(a_pause_ends_by_time)
+{
+    const char *items[] = {hello, spring};
+    apply(2, items);
+    order(SOURCE_ACTIVE);
+    order_at("spring", SOURCE_PAUSED, 0, db_now() + (int64_t) HOUR, 6);
+    unsigned writes = book.content_count;
+    book.ahead = (int64_t) (2 * HOUR);
+    book.held = false; /* without the catalog nothing is ordered */
+    requests_tick(r, clock_boot());
+    ck_assert_uint_eq(book.content_count, writes);
+    book.held = true;
+    requests_tick(r, clock_boot());
+    struct request q = {.kind =
+                            MESSAGE_SOURCE, /* as if from nobody: the one in work is no answer */
+                        .source = {.name = s("spring"), .state = SOURCE_CANCELLED}};
+    ask_as(&admin, &q, 77);
+    ck_assert_uint_eq(book.content_count, writes + 1);
+    finish(LEDGER_DONE);
+    ck_assert_uint_eq(state_of("spring"), SOURCE_ACTIVE);
+    ck_assert_str_eq(book.audit_what, "campaign cancelled spring"); /* people come after time */
+    finish(LEDGER_DONE);
+    ck_assert_uint_eq(answered.request, 77);
+    ck_assert_uint_eq(state_of("spring"), SOURCE_CANCELLED);
+}
+END_TEST
+
 /* ---- CONTENT ---- */
 
 START_TEST(content_in_pages)
@@ -842,6 +938,8 @@ main(void)
     tcase_add_test(t, an_unknown_campaign);
     tcase_add_test(t, source_waits_until_all_have_applied);
     tcase_add_test(t, source_names_who_is_missing);
+    tcase_add_test(t, time_gives_orders_too);
+    tcase_add_test(t, a_pause_ends_by_time);
     tcase_add_test(t, content_in_pages);
     tcase_add_test(t, large_content_fits_its_frames);
     tcase_add_test(t, content_that_does_not_restore);
