@@ -79,6 +79,7 @@ forget(void *arg, struct device *d)
     device_drop_lists(d);
     d->fill_queued = d->enrol_queued = d->filling = d->fill_again = false;
     d->live = 0;
+    d->live_known = false;
 }
 
 void

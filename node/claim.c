@@ -349,6 +349,8 @@ claimed(struct slot *slot, const struct lead_fields *lead, struct slice text, us
         return;
     }
     step = source_step(slot->source, slot->entry.revision, slot->entry.step);
+    if (step)
+        slot->entry.step = step->step; /* a draft may have lost its own: this one is sent instead */
     if (!step)
         claimed_for_nothing(slot, settle_through, now);
     else if (step->ttl > 0 && slot->entry.due + (int64_t) step->ttl < partition_db_now(p, now))

@@ -61,7 +61,8 @@ struct device {
     struct breaker *url_breaker, *scope_breaker, *account_breaker; /* borrowed, never NULL */
     uint8_t deficit[CLASS_COUNT]; /* turns each class still waits; weights 8:4:1 (device.c) */
     struct entry_list lists[CLASS_COUNT];
-    uint32_t live; /* enrollments in the table as far as known */
+    uint32_t live;   /* enrollments in the table as far as known */
+    bool live_known; /* they were counted once; every change is followed since */
     const struct gateway *gateway;
     char *account, *scope, *address, *base_url, *paused_because; /* heap, owned */
     const struct zone *zone;                                     /* borrowed, never NULL */

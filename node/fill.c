@@ -100,15 +100,17 @@ read_rows(struct audience *a, const struct db_reply *reply, unsigned row, int32_
     return row;
 }
 
-/* Of devices whose lists were read from the start. */
+/* Of devices that are read for the first time. */
 static void
 take_live(struct audience *a, const struct db_reply *reply)
 {
     for (unsigned row = 0; row < db_rows(reply, 1); row++) {
         struct device *d = schedule_find(a->p->devices, (int32_t) db_get_int(reply, 1, row, 0));
 
-        if (d && !d->fill_again)
-            audience_live(a->p, d, db_get_int(reply, 1, row, 1) - (int64_t) d->live);
+        if (!d || d->fill_again)
+            continue;
+        audience_live(a->p, d, db_get_int(reply, 1, row, 1) - (int64_t) d->live);
+        d->live_known = true;
     }
 }
 
@@ -178,7 +180,7 @@ encode(struct audience *a)
     db_put_int4s(&f->args, f->lead_no, f->count);
     db_put_int4s(&f->args, active, MIN_OF(sources, CONTENT_STORED_MAX));
     for (unsigned i = 0; i < f->count; i++)
-        if (f->due[i] == 0)
+        if (!schedule_find(a->p->devices, f->ids[i])->live_known)
             fresh[fresh_count++] = f->ids[i];
     db_args_reset(&f->live_args);
     db_put_int4s(&f->live_args, fresh, fresh_count);

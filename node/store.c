@@ -443,8 +443,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " AND (e.due_at, e.source_id, abs(e.lead_no)) > (u.due_at, u.source_id, u.lead_no)"
         " ORDER BY due_at, source_id, abs(lead_no) LIMIT u.k) x"},
 
-    /* How many rows of each device are live, where its lists are read from the start: the size of its
-     * next fills depends on it. One look along the key per device. */
+    /* How many rows of each device are live, when it is read for the first time: the size of its
+     * fills and lists depends on it. One look along the key per device. */
     [STORE_LIVE] = {"live",
         "SELECT u.device_id, (SELECT count(*)::int FROM enrollment e WHERE e.device_id = u.device_id"
         " AND e.state <> 2) FROM unnest($1::int[]) u(device_id)"},

@@ -35,6 +35,13 @@ by_phone_and_start(const void *a, const void *b)
     return x->started < y->started ? -1 : x->started > y->started;
 }
 
+static usec_t idle_until;
+static bool
+idled(struct rig *r)
+{
+    return clock_boot() >= idle_until;
+}
+
 /* Delays are kept in the database's time, which each driver measures for itself. */
 #define CLOCKS_APART (5 * USEC_PER_MSEC)
 
@@ -309,6 +316,39 @@ START_TEST(a_revision_for_new_ones_leaves_who_waits)
 }
 END_TEST
 
+#define DRAFT_ITEM                                                                                 \
+    "{\"kind\":\"sequence\",\"name\":\"warm\",\"steps\":[" STEP(4, "0",                            \
+                                                                "Four") "," STEP(6, "1s",          \
+                                                                                 "Six") "]}"
+
+/* Leads were chained into a draft, at its step 1; before its start it is written anew. */
+START_TEST(who_waits_in_a_draft_follows_it)
+{
+    static const char *const texts[] = {"Four", "Six"};
+    static const usec_t delays[] = {0, USEC_PER_SEC};
+    struct content_row row = sequence_row(2, 2, SOURCE_ACTIVE, DRAFT_ITEM, 1, 0);
+
+    fixture_devices(5, 4, 5, 10);
+    fixture_sequences();
+    pgtemp_do(
+        db_admin,
+        "UPDATE source SET state = 3, started_version = 0 WHERE source_id = 2;"
+        "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) SELECT device_id,"
+        " 2, lead_no, 1, now() FROM lead; UPDATE progress SET audience = 20, enrolled = 20"
+        " WHERE source_id = 2");
+    start_as("n1");
+    run_until(is_open, 5000);
+    idle_until = clock_boot() + 200 * USEC_PER_MSEC;
+    run_until(idled, 5000);
+    ck_assert_uint_eq(0, wire_count);
+    apply_rows(&row, 1, 2);
+    run_until(nothing_live, 10000);
+    ck_assert_uint_eq(20, check_order(texts, delays, 2));
+    ck_assert_uint_eq(0, partition_meter(rig.p)->stale);
+    verify_all();
+}
+END_TEST
+
 /* ---- direct messages ---- */
 
 static bool
@@ -399,13 +439,6 @@ START_TEST(a_pause_of_the_cluster_or_a_sequence_ends_by_itself)
 END_TEST
 
 /* ---- what idles costs nothing ---- */
-
-static usec_t idle_until;
-static bool
-idled(struct rig *r)
-{
-    return clock_boot() >= idle_until;
-}
 
 START_TEST(rows_of_tomorrow_and_paused_ones_cost_nothing)
 {
@@ -555,6 +588,7 @@ main(void)
     tcase_add_loop_test(t, a_step_that_is_not_sent_follows_its_rules, 0, 2);
     tcase_add_test(t, a_revision_for_all_moves_who_waits);
     tcase_add_test(t, a_revision_for_new_ones_leaves_who_waits);
+    tcase_add_test(t, who_waits_in_a_draft_follows_it);
     tcase_add_test(t, direct_messages_overtake_a_sequence);
     tcase_add_loop_test(t, a_pause_of_the_cluster_or_a_sequence_ends_by_itself, 0, 2);
     tcase_add_test(t, rows_of_tomorrow_and_paused_ones_cost_nothing);
