@@ -33,8 +33,8 @@ extern char **environ;
 
 static struct pgtemp *pg;
 static char dir[64];
-static const char *const catalogs[] = {"k0", "k1", "k2", "k3", "k4",  "k5",
-                                       "k6", "k7", "k8", "k9", "k10", NULL};
+static const char *const catalogs[] = {"k0", "k1", "k2", "k3",  "k4",  "k5", "k6",
+                                       "k7", "k8", "k9", "k10", "k11", NULL};
 static const char *catalog; /* of this test */
 static unsigned rpc_port, feed_port, health_port;
 
@@ -797,6 +797,152 @@ START_TEST(an_order_names_who_did_not_apply)
 }
 END_TEST
 
+/* ---- sequences ---- */
+
+#define SEQUENCE(name, fields, delay)                                                              \
+    "{\"kind\":\"sequence\",\"name\":\"" name "\"," fields                                         \
+    "\"steps\":[{\"step\":1,\"delay\":\"" delay "\",\"template\":\"hello\"}]}"
+#define HOUR ((int64_t) (3600 * USEC_PER_SEC))
+
+static struct reply *
+apply_sequences(enum apply_mode mode, const char *delay)
+{
+    static struct slice items[3];
+    static char warm[256];
+    snprintf(warm, sizeof warm, SEQUENCE("warm", "\"trigger\":\"WARM\",", "%s"), delay);
+    items[0] = text(SEQUENCE("cold", "\"next_sequence\":\"warm\",", "0"));
+    items[1] = text(warm);
+    items[2] = text(hello);
+    return ask(
+        ops, (struct request){.kind = MESSAGE_APPLY,
+                              .apply = {.item_count = 3, .items = items, .mode = (uint8_t) mode}});
+}
+
+static void
+order(enum content_kind kind, const char *name, enum source_state state, int64_t start_at,
+      int64_t until)
+{
+    struct reply *r = ask_ok(ops, (struct request){.kind = MESSAGE_SOURCE,
+                                                   .source = {.name = text(name),
+                                                              .state = (uint8_t) state,
+                                                              .because = text("a test"),
+                                                              .kind = (uint8_t) kind,
+                                                              .start_at = start_at,
+                                                              .until = until}});
+    ck_assert_uint_eq(r->source.missing_count, 0);
+}
+
+static int64_t
+catalog_time(void)
+{
+    return in_catalog("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
+}
+
+/* The row of `kind` as anybody reads it; borrowed until the next answer. */
+static struct content_row
+row_of(enum content_kind kind, const char *word)
+{
+    struct reply *r = ask_ok(eye, (struct request){.kind = MESSAGE_CONTENT});
+    for (uint32_t i = 0; i < r->content.row_count; i++) {
+        const struct content_row *row = &r->content.rows[i];
+        if (row->kind == kind && memmem(row->json.data, row->json.bytes, word, strlen(word)))
+            return *row;
+    }
+    ck_abort_msg("no row of %s", word);
+}
+
+#define COLD row_of(CONTENT_SEQUENCE, "\"name\":\"cold\"")
+#define WARM row_of(CONTENT_SEQUENCE, "\"name\":\"warm\"")
+
+static bool
+warm_is_active(void *arg)
+{
+    return in_catalog("SELECT state FROM content WHERE name = 'warm'") == SOURCE_ACTIVE;
+}
+
+static bool
+all_came(void *arg)
+{
+    return in_catalog("SELECT count(*) FROM content WHERE kind > 2 AND state = 0") == 3;
+}
+
+/* Started, edited for new and for all, scheduled, and paused for a while, each by an order. */
+static void
+order_sequences(void)
+{
+    ck_assert_uint_eq(apply_sequences(APPLY_UNSAID, "0")->apply.created, 3);
+    ck_assert_uint_lt(WARM.version, COLD.version); /* who is named comes first */
+    order(CONTENT_SEQUENCE, "cold", SOURCE_ACTIVE, catalog_time() + HOUR, 0);
+    order(CONTENT_SEQUENCE, "warm", SOURCE_ACTIVE, 0, 0);
+    check_refused(apply_sequences(APPLY_UNSAID, "1d"),
+                  "sequence \"warm\" is active: say --for new or --for all");
+    ck_assert_uint_eq(apply_sequences(APPLY_FOR_NEW, "1d")->apply.changed, 1);
+    ck_assert_uint_eq(WARM.revision, 2);
+    ck_assert_uint_eq(WARM.all_revision, 0);
+    ck_assert_uint_eq(apply_sequences(APPLY_FOR_ALL, "2d")->apply.changed, 1);
+    order(CONTENT_CLUSTER, "", SOURCE_PAUSED, 0, catalog_time() + HOUR);
+    int64_t until = catalog_time() + (int64_t) USEC_PER_SEC;
+    order(CONTENT_SEQUENCE, "warm", SOURCE_PAUSED, 0, until);
+    ck_assert_msg(process_wait(LIMIT, warm_is_active, NULL), "the pause does not end");
+    ck_assert_int_ge(catalog_time(), until);
+    order(CONTENT_SEQUENCE, "warm", SOURCE_PAUSED, 0, catalog_time() + HOUR);
+}
+
+static void
+check_sequences(void)
+{
+    struct content_row cold = COLD;
+    ck_assert_uint_eq(cold.state, SOURCE_DRAFT);
+    ck_assert_int_gt(cold.start_at, catalog_time());
+    check_text(cold.because, "a test");
+    struct content_row warm = WARM;
+    ck_assert_uint_eq(warm.state, SOURCE_PAUSED);
+    ck_assert_uint_eq(warm.revision, 3);
+    ck_assert_uint_eq(warm.all_revision, 3);
+    ck_assert_int_gt(warm.started_at, 0);
+    struct content_row all = row_of(CONTENT_CLUSTER, "cluster");
+    ck_assert_int_eq(all.id, CONTENT_CLUSTER_ID);
+    ck_assert_uint_eq(all.state, SOURCE_PAUSED);
+    ck_assert_int_gt(all.until, catalog_time());
+}
+
+START_TEST(sequences_and_their_times_survive)
+{
+    join_all(_i);
+    node1.partition.content_applied = node2.partition.content_applied = 99;
+    tell(n1, &node1, MESSAGE_REPORT);
+    tell(n2, &node2, MESSAGE_REPORT);
+    order_sequences();
+    check_sequences();
+    ck_assert_int_eq(stop(c1, SIGKILL), 128 + SIGKILL);
+    c1 = start_ready();
+    check_sequences();
+    ck_assert_int_eq(stop(c1, SIGKILL), 128 + SIGKILL);
+    /* the hour passes while nobody coordinates */
+    PGconn *c = pgtemp_open(pg, catalog, NULL);
+    pgtemp_do(c, "UPDATE content SET start_at = start_at - interval '2 hours',"
+                 " paused_until = paused_until - interval '2 hours'");
+    PQfinish(c);
+    c1 = start_ready();
+    ck_assert_msg(process_wait(LIMIT, all_came, NULL), "what was due does not come");
+    ck_assert_int_eq(in_catalog("SELECT count(*) FROM audit WHERE who = 'coordinator' AND"
+                                " because = 'its time came'"),
+                     4);
+    ck_assert_int_eq(in_catalog("SELECT count(*) FROM content WHERE start_at IS NULL AND"
+                                " paused_until IS NULL"),
+                     4);
+    ck_assert_int_eq(in_catalog("SELECT revision FROM content WHERE name = 'warm'"), 3);
+    ck_assert_int_eq(in_catalog("SELECT count(*) FROM content WHERE name = 'cold' AND started_at >"
+                                " now() - interval '1 minute'"),
+                     1);
+    ck_assert_int_eq(in_catalog("SELECT count(*) FROM audit WHERE what = 'sequence scheduled cold'"
+                                " AND who = 'ops' AND because = 'a test'"),
+                     1);
+    ck_assert_int_eq(stop(c1, SIGTERM), 0);
+    leave();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -817,7 +963,8 @@ main(void)
                                   a_higher_term_is_outbid,
                                   the_catalog_dies_and_comes_back,
                                   an_order_waits_for_its_partitions,
-                                  an_order_names_who_did_not_apply};
+                                  an_order_names_who_did_not_apply,
+                                  sequences_and_their_times_survive};
     static_assert(ARRAY_SIZE(tests) + 1 == ARRAY_SIZE(catalogs), "a catalog for each test");
     for (int i = 0; i < (int) ARRAY_SIZE(tests); i++)
         tcase_add_loop_test(t, tests[i], i, i + 1); /* _i = the test's own place */
