@@ -35,7 +35,7 @@
 #define ARGUMENTS_MAX            8u                /* of an ASK; columns of an ACT */
 #define ACT_ROWS_MAX             ROWS_PER_PAGE_MAX /* of an ACT: its answer is one page */
 #define CONTENT_PER_PAGE_MAX     16u
-#define CONTENT_STORED_MAX       10000u /* templates and campaigns in the catalog, kept in memory */
+#define CONTENT_STORED_MAX       10000u                /* items in the catalog, kept in memory */
 #define CONTENT_STORED_BYTES_MAX (64u * 1024u * 1024u) /* of their JSON */
 #define SLOTS_MAX                4096u                 /* requests on the wire of one node */
 #define CLAIM_BATCH_MAX          512u

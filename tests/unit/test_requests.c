@@ -335,6 +335,7 @@ START_TEST(roles)
         {MESSAGE_DEVICES, 0},
         {MESSAGE_LEADS, 0},
         {MESSAGE_ASK, 0},
+        {MESSAGE_ACT, 0},
     };
     const struct peer *const peers[] = {&node, &admin, &observer, &twin};
     const struct partition_report p = {.name = s("p1"), .gate = s("open")};
@@ -353,6 +354,8 @@ START_TEST(roles)
                 q.leads.partition = s("p1");
             if (q.kind == MESSAGE_ASK)
                 q.ask = (struct ask){.partition = s("p1"), .question = s("devices")};
+            if (q.kind == MESSAGE_ACT)
+                q.act = (struct act){.partition = s("p1"), .action = s("send")};
             ask(peers[j], &q);
             char denied[128];
             snprintf(denied, sizeof denied, "role %s may not ask %s of the coordinator",
