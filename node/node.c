@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "node/acts.h"
 #include "node/answers.h"
 #include "node/health.h"
 #include "node/intake.h"
@@ -43,6 +44,7 @@ struct node {
     struct rpc_server *server;
     struct intake *intake;
     struct answers *answers;
+    struct acts *acts;
     struct uplink *uplink;
     struct health *health;
 };
@@ -60,6 +62,18 @@ take_question(struct node *n, struct partition *p, struct rpc_ticket ticket,
               const struct request *q)
 {
     answers_take(n->answers, p, ticket, q);
+}
+
+static void
+take_act(struct node *n, struct partition *p, struct rpc_ticket ticket, const struct request *q)
+{
+    acts_take(n->acts, p, ticket, q);
+}
+
+static struct slice
+partition_of_act(const struct request *q)
+{
+    return q->act.partition;
 }
 
 static struct slice
@@ -90,6 +104,7 @@ static const struct dispatch {
     {MESSAGE_DEVICES, partition_of_devices, take_rows},
     {MESSAGE_LEADS, partition_of_leads, take_rows},
     {MESSAGE_ASK, partition_of_question, take_question},
+    {MESSAGE_ACT, partition_of_act, take_act},
 };
 
 static const struct dispatch *
@@ -352,6 +367,8 @@ start_requests(struct node *n)
     int err = intake_new(&n->intake, &n->replies, s->token_key, &limits);
     if (err == 0)
         err = answers_new(&n->answers, &n->replies);
+    if (err == 0)
+        err = acts_new(&n->acts, &n->replies, s->token_key);
     if (err < 0)
         return failed(err, "cannot start", "");
     err = rpc_server_start(&n->server, &n->loop, s->listen, &s->identity, &s->peers, on_request, n);
@@ -427,6 +444,7 @@ free_all(struct node *n)
     uplink_free(n->uplink);
     for (unsigned i = 0; i < n->partition_count; i++)
         partition_free(n->partitions[i]);
+    acts_free(n->acts);
     answers_free(n->answers); /* after the pools, which end what waits */
     intake_free(n->intake);
     rpc_server_free(n->server);

@@ -1,6 +1,8 @@
 /* rows.c - the rules of devices.csv and leads.csv, one function per kind of row. */
 #include "node/rows.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/transport.h"
@@ -233,6 +235,18 @@ rows_attributes_why(struct slice json)
     return good && s.at == s.end ? NULL : "attributes: not a flat JSON object of texts";
 }
 
+void
+rows_phone_hash(const uint8_t key[static SECRET_KEY_BYTES], uint64_t phone,
+                uint8_t ret_hash[static SECRET_HASH_BYTES])
+{
+    static const char context[] = "forgotten phone";
+    char digits[24];
+    int bytes = snprintf(digits, sizeof(digits), "%" PRIu64, phone);
+
+    secret_keyed_hash(key, (struct slice){context, sizeof(context) - 1},
+                      (struct slice){digits, (size_t) bytes}, ret_hash);
+}
+
 const char *
 rows_lead_why(const struct lead_row *row)
 {
@@ -242,8 +256,8 @@ rows_lead_why(const struct lead_row *row)
         return "phone: must be an international number of 8 to 15 digits";
     if (row->name.bytes > NAME_TEXT_MAX)
         return "name: longer than 255 bytes";
-    if (row->trigger.bytes > WORD_BYTES_MAX)
-        return "trigger: longer than 64 bytes";
+    if (row->trigger.bytes > 0 && !content_trigger_valid(row->trigger))
+        return "trigger: must be at most 64 visible ASCII characters";
     if (row->name.bytes + row->trigger.bytes + row->attributes.bytes > LEAD_BYTES_MAX)
         return "attributes: the row is longer than 8192 bytes";
     return rows_attributes_why(row->attributes);

@@ -7,6 +7,7 @@
 #pragma once
 #include "proto/message.h"
 #include "shared/base.h"
+#include "shared/secret.h"
 
 struct row_limits {
     uint32_t gap_min_ms; /* smallest min_delay_ms that the node accepts */
@@ -14,6 +15,9 @@ struct row_limits {
 };
 
 const char *rows_device_why(const struct device_row *row, const struct row_limits *limits);
+/* A phone that was erased is known by this hash alone; the key is the cluster's token key. */
+void rows_phone_hash(const uint8_t key[static SECRET_KEY_BYTES], uint64_t phone,
+                     uint8_t ret_hash[static SECRET_HASH_BYTES]);
 const char *rows_lead_why(const struct lead_row *row);
 /* A JSON object whose values are all strings, within ATTRIBUTES_MAX and ATTRIBUTE_BYTES_MAX. */
 const char *rows_attributes_why(struct slice json);

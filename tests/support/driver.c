@@ -77,6 +77,8 @@ on_request(void *arg, struct rpc_ticket ticket, const struct peer *peer, struct 
     ck_assert_int_eq(message_read_request(d->reader, body, &q), 0);
     if (q.kind == MESSAGE_ASK)
         answers_take(d->answers, d->partition, ticket, &q);
+    else if (q.kind == MESSAGE_ACT)
+        acts_take(d->acts, d->partition, ticket, &q);
     else
         intake_take(d->intake, d->partition, ticket, &q);
 }
@@ -137,6 +139,7 @@ start_rpc(struct driver *d)
     d->replies.server = d->server;
     ck_assert_int_eq(intake_new(&d->intake, &d->replies, d->token_key, &limits), 0);
     ck_assert_int_eq(answers_new(&d->answers, &d->replies), 0);
+    ck_assert_int_eq(acts_new(&d->acts, &d->replies, d->token_key), 0);
     ck_assert_int_eq(rpc_client_start(&d->client, &d->loop, url, &d->admin_key, &d->peers,
                                       peers_find(&d->peers, "n1")),
                      0);
@@ -263,6 +266,7 @@ driver_stop(struct driver *d)
     partition_free(d->partition);
     intake_free(d->intake);
     answers_free(d->answers);
+    acts_free(d->acts);
     rpc_client_free(d->client);
     rpc_server_free(d->server);
     transport_free(d->transport);

@@ -7,6 +7,7 @@
 #pragma once
 #include <uv.h>
 
+#include "node/acts.h"
 #include "node/answers.h"
 #include "node/intake.h"
 #include "node/partition.h"
@@ -24,6 +25,7 @@ struct driver {
     struct rpc_client *client;
     struct intake *intake;
     struct answers *answers;
+    struct acts *acts;
     struct identity node_key, admin_key;
     struct peers peers;
     struct rng rng;
