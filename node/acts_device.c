@@ -23,6 +23,18 @@ act_judge_resume(const struct acts *a _unused_, const struct partition *p _unuse
         row->time = INT64_MIN;
 }
 
+/* At once, before the answer: the guard refuses what is claimed. Words and the next turn come with
+ * the device's row, read again. */
+static int
+follow(struct partition *p, const struct act_row *row)
+{
+    struct device *d = schedule_find(p->devices, row->device_id);
+
+    if (d)
+        d->paused_until = row->time;
+    return partition_device_changed(p, row->device_id);
+}
+
 static void
 on_paused(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
@@ -37,7 +49,7 @@ on_paused(void *arg, enum db_outcome outcome, const struct db_reply *reply)
             continue;
         if (!db_get_bool(reply, ROUND_CALLS, k, 1)) {
             row_verdict(row, db_is_null(reply, ROUND_CALLS, k, 2) ? 1 : 2, 0);
-        } else if (partition_device_changed(r->partition, row->device_id) < 0) {
+        } else if (follow(r->partition, row) < 0) {
             round_lost_memory(r);
             break;
         } else {
