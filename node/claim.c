@@ -94,7 +94,8 @@ ask_for(struct sender *s, struct device *d, enum device_class class, const struc
     slot->entry = *e;
     slot->source = book_source(p->book, e->source_id);
     slot->epoch = p->epoch;
-    slot->ready = MAX_OF(MAX_OF(due, d->gap_ends), d->veto_ends);
+    /* A gate may have opened before the time it had said: somebody resumed. */
+    slot->ready = MIN_OF(MAX_OF(MAX_OF(due, d->gap_ends), d->veto_ends), now);
     slot->breakers[BREAKER_URL] = d->url_breaker;
     slot->breakers[BREAKER_SCOPE] = d->scope_breaker;
     slot->breakers[BREAKER_ACCOUNT] = d->account_breaker;
