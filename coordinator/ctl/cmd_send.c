@@ -142,25 +142,32 @@ cmd_device_resume(const struct invocation *in)
 
 /* ---- node set ---- */
 
-/* A partition that the node drives: what is set there holds for the whole process. */
-static bool
-find_driven(const struct asker *a, const char *node, char ret[static NAME_BYTES_MAX + 1])
+/* Every partition that the node drives, one after the other. Their count, or as act_on. */
+static int
+act_on_node(struct asker *a, const char *node, const struct action *action,
+            struct act_result *result)
 {
+    char names[PARTITIONS_MAX][NAME_BYTES_MAX + 1];
     const struct map *map = asker_map(a);
+    int count = 0, err = 0;
     for (uint32_t i = 0; i < map->partition_count; i++) {
         struct slice driver = map->partitions[i].driver, name = map->partitions[i].name;
-        if (driver.bytes != strlen(node) || memcmp(driver.data, node, driver.bytes) != 0)
-            continue;
-        snprintf(ret, NAME_BYTES_MAX + 1, "%.*s", (int) name.bytes, name.data);
-        return true;
+        if (driver.bytes == strlen(node) && memcmp(driver.data, node, driver.bytes) == 0)
+            snprintf(names[count++], sizeof(names[0]), "%.*s", (int) name.bytes, name.data);
     }
-    return false;
+    for (int i = 0; i < count && err == 0; i++) {
+        struct act_result here = {0};
+        err = act_on(a, ask_text(names[i]), action, &here);
+        if (err == 0 && here.verdict > result->verdict)
+            *result = here;
+    }
+    return err < 0 ? err : count;
 }
 
 int
 cmd_node_set(const struct invocation *in)
 {
-    char partition[NAME_BYTES_MAX + 1], what[96];
+    char what[96];
     const char *node = in->operands[0], *rate = in->options[OPTION_ENROL_RATE];
     struct act_result result = {0};
     struct asker *a = NULL;
@@ -176,12 +183,10 @@ cmd_node_set(const struct invocation *in)
     const struct action action = {"node.enrol_rate", 1, 1, &cell, in->timeout};
     snprintf(what, sizeof(what), "node %.24s enrol-rate %s", node, rate);
     int err = ask_map(a);
-    bool found = err == 0 && find_driven(a, node, partition);
-    if (found)
-        err = act_on(a, ask_text(partition), &action, &result);
-    if (err < 0) {
-        code = ask_failed(a, err, "%s", what);
-    } else if (!found) {
+    int count = err == 0 ? act_on_node(a, node, &action, &result) : err;
+    if (count < 0) {
+        code = ask_failed(a, count, "%s", what);
+    } else if (count == 0) {
         terminal_fault("no node \"%s\" that drives a partition", node);
         terminal_next("fleetcast node ls");
         code = CTL_FAILED;

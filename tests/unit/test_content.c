@@ -362,9 +362,9 @@ START_TEST(example_file_parses)
     size_t bytes = fread(text, 1, sizeof(text), f);
     fclose(f);
     ck_assert_msg(parse_bytes(text, bytes) == 0, "%s", said);
-    ck_assert_uint_eq(content.count, 7);
+    ck_assert_uint_eq(content.count, 9);
     ck_assert_str_eq(content.items[3].campaign.template_name, "hello");
-    ck_assert_uint_eq(content.items[5].sequence.step_count, 3);
+    ck_assert_uint_eq(content.items[6].sequence.step_count, 3);
 }
 END_TEST
 
