@@ -150,6 +150,7 @@ encode_triggers(struct audience *a, const int32_t *sources, unsigned count)
     }
     db_args_reset(&e->lock_args);
     db_put_int4s(&e->lock_args, e->triggers.ids, e->triggers.count);
+    db_put_int4s(&e->lock_args, sources, count);
     db_args_reset(args);
     db_put_int8(args, (int64_t) a->p->epoch);
     db_put_int4s(args, e->triggers.ids, e->triggers.count);
@@ -339,7 +340,7 @@ enrol_new(struct enrol *e)
     if (r == 0)
         r = db_args_init(&e->campaign_args, devices + sources);
     if (r == 0)
-        r = db_args_init(&e->lock_args, devices);
+        r = db_args_init(&e->lock_args, devices + sources);
     if (r == 0)
         r = db_args_init(&e->trigger_args, devices + sources * 5);
     if (r == 0)

@@ -28,6 +28,12 @@
     " a.source_id = ANY (ARRAY(SELECT s.source_id FROM source s WHERE s.source_id = ANY "          \
     "($4::int[])"                                                                                  \
     " AND" SOURCE_OPEN "AND s.not_after > now() AND" CLUSTER_OPEN ")) "
+/* Cursors of device u, of the sources that are asked for, each by its key (OFFSET 0 keeps it so): a
+ * device has one of every source that ever ran. */
+#define CURSORS_OF(sources)                                                                        \
+    " unnest(" sources "::int[]) q(source_id) CROSS JOIN LATERAL (SELECT * FROM audience"          \
+    " WHERE device_id = u.device_id AND source_id = q.source_id OFFSET 0) y"                       \
+    " JOIN source s ON s.source_id = y.source_id "
 /* The audience of a sequence has no end: its cursor looks for triggers for as long as it runs. */
 #define OPEN_END "2147483647"
 
@@ -460,9 +466,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "WITH a AS MATERIALIZED (SELECT x.* FROM unnest($2::int[]) u(device_id)"
         " JOIN device d USING (device_id) CROSS JOIN LATERAL"
         " (SELECT y.device_id, y.source_id, y.cursor, y.upto, s.filter, s.not_after <= now() AS over"
-        " FROM audience y JOIN source s USING (source_id)"
-        " WHERE y.device_id = u.device_id AND y.source_id = ANY($4::int[])"
-        " AND y.cursor < y.upto AND y.upto < " OPEN_END " AND" SOURCE_OPEN
+        " FROM" CURSORS_OF("$4") "WHERE y.cursor < y.upto AND y.upto < " OPEN_END " AND" SOURCE_OPEN
         " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
         " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
         " n AS MATERIALIZED (SELECT a.device_id, a.source_id, l.lead_no,"
@@ -489,13 +493,14 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " ON CONFLICT DO NOTHING RETURNING device_id, source_id, lead_no, due_at"},
 
     /*
-     * Triggers. Who sets one (STORE_TRIGGER_BACK) and who uses it both lock the cursors first, in a
+     * Triggers. Who sets one (STORE_TRIGGER_BACK) and who uses it both lock its cursors first, in a
      * statement of its own: what follows has a newer snapshot. Without it an enrolment could read
      * the leads as they were before, wait for the cursor, and move it past the new trigger.
      */
     [STORE_ENROL_LOCK] = {"enrol_lock",
-        "SELECT FROM audience WHERE device_id = ANY($1::int[]) AND upto = " OPEN_END
-        " ORDER BY device_id, source_id FOR UPDATE"},
+        "SELECT FROM (SELECT device_id, source_id FROM unnest($1::int[]) d(device_id),"
+        " unnest($2::int[]) s(source_id) OFFSET 0) k JOIN audience y USING (device_id, source_id)"
+        " WHERE upto = " OPEN_END " ORDER BY device_id, source_id FOR UPDATE OF y"},
     /*
      * The next $3 leads of each device whose trigger is that of one sequence (of $4; its first
      * step, revision and delay in $5 to $7). The trigger is used up with the same commit, for
@@ -507,9 +512,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "WITH a AS MATERIALIZED (SELECT x.*, array_position($4::int[], x.source_id) AS at"
         " FROM unnest($2::int[]) u(device_id) JOIN device d USING (device_id) CROSS JOIN LATERAL"
         " (SELECT y.device_id, y.source_id, y.cursor, s.trigger, s.filter"
-        " FROM audience y JOIN source s USING (source_id)"
-        " WHERE y.device_id = u.device_id AND y.upto = " OPEN_END " AND y.source_id = ANY($4::int[])"
-        " AND" SOURCE_OPEN "AND EXISTS (SELECT FROM lead l WHERE l.device_id = y.device_id"
+        " FROM" CURSORS_OF("$4") "WHERE y.upto = " OPEN_END " AND" SOURCE_OPEN "AND EXISTS (SELECT FROM lead l WHERE l.device_id = y.device_id"
         " AND l.trigger = s.trigger AND l.trigger <> '' AND l.lead_no > y.cursor)"
         " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
         " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
@@ -542,12 +545,11 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * follows the enrolment before the same Sync. */
     [STORE_ENROL_OPEN] = {"enrol_open",
         "SELECT u.device_id, EXISTS"
-        " (SELECT FROM audience y JOIN source s USING (source_id) WHERE y.device_id = u.device_id"
-        " AND y.source_id = ANY($2::int[]) AND y.cursor < y.upto AND y.upto < " OPEN_END
+        " (SELECT FROM" CURSORS_OF("$2") "WHERE y.cursor < y.upto AND y.upto < " OPEN_END
         " AND" SOURCE_OPEN "), EXISTS"
-        " (SELECT FROM audience y JOIN source s USING (source_id) JOIN lead l"
+        " (SELECT FROM" CURSORS_OF("$3") "JOIN lead l"
         " ON l.device_id = y.device_id AND l.trigger = s.trigger AND l.lead_no > y.cursor"
-        " WHERE y.device_id = u.device_id AND y.source_id = ANY($3::int[]) AND y.upto = " OPEN_END
+        " WHERE y.upto = " OPEN_END
         " AND l.trigger <> '' AND" SOURCE_OPEN ") FROM unnest($1::int[]) u(device_id)"},
     /*
      * Before triggers are set ($2 devices, $3 phones, $4 triggers), in the same transaction: the

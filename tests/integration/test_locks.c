@@ -642,7 +642,7 @@ START_TEST(a_chain_and_an_enrolment_by_hand_make_one_row)
 }
 END_TEST
 
-static const char *const devices_1[] = {"{1}", NULL};
+static const char *const devices_1[] = {"{1}", "{1}", NULL};
 static const char *const triggers_7[] = {"7", "{1}", "64", "{1}", "{1}", "{1}", "{0}", NULL};
 static const char *const back_3[] = {"7", "{1}", "{60000100003}", "{GO}", NULL};
 static const struct step enrol_by_trigger[] = {{"lock_shared", NULL},

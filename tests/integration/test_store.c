@@ -359,7 +359,7 @@ START_TEST(a_trigger_enrols_once_and_is_used_up)
     pgtemp_do(db_admin, GO_SQL "(2, 3, 5) AND device_id = 1;"
                                "UPDATE lead SET trigger = 'go' WHERE lead_no = 4");
     ck_assert_str_eq("1,f,t;2,f,f", run(STORE_ENROL_OPEN, "'{1,2}', '{}', '{1,2}'"));
-    run(STORE_ENROL_LOCK, "'{1,2}'");
+    run(STORE_ENROL_LOCK, "'{1,2}', '{1}'");
     ck_assert_ptr_nonnull(strstr(run(STORE_ENROL_TRIGGER, TRIGGER_ENROL("1,2", "2")), "1,1,3,"));
     ck_assert_str_eq("1.2@1 1.3@1|", places());
     ck_assert_int_eq(3, pgtemp_int(db_admin, "SELECT cursor FROM audience WHERE device_id = 1"));
@@ -816,7 +816,7 @@ static const struct plan {
     {STORE_FILL, "'{1,2}', '{100,100}', '{1970-01-01,1970-01-01}', '{0,0}', '{0,0}', '{1}'"},
     {STORE_ENROL, "7, '{1,2}', 64, '{1,2,3}'"},
     {STORE_ENROL_OPEN, "'{1,2}', '{1,2,3}', '{1,2,3}'"},
-    {STORE_ENROL_LOCK, "'{1,2}'"},
+    {STORE_ENROL_LOCK, "'{1,2}', '{1}'"},
     {STORE_ENROL_TRIGGER, TRIGGER_ENROL("1,2", "64")},
     {STORE_TRIGGER_BACK, "7, '{1}', '{60000100001}', '{GO}'"},
     {STORE_CLAIM_DIRECT, ASKED_DIRECT("7")},

@@ -1,0 +1,166 @@
+/* How many rows a tick's statements read: exactly as many as they are asked for, whatever else the
+ * partition holds. Counted by the server, for each statement in a transaction of its own. */
+#include "node/store.h"
+#include "tests/integration/partition_fixture.h"
+
+static PGconn *driver;
+
+static void
+open_session(void)
+{
+    fixture_open();
+    driver = pgtemp_open(pg, PARTITION, "fleetcast_node");
+    for (unsigned i = 0; store_settings[i]; i += 2)
+        pgtemp_do(driver, "SET \"%s\" = '%s'", store_settings[i], store_settings[i + 1]);
+    for (unsigned i = 0; i < STORE_COUNT; i++) {
+        PGresult *r = PQprepare(driver, store_statements[i].name, store_statements[i].sql, 0, NULL);
+
+        ck_assert_msg(PQresultStatus(r) == PGRES_COMMAND_OK, "%s", PQerrorMessage(driver));
+        PQclear(r);
+    }
+    pgtemp_do(db_admin, "UPDATE owner SET epoch = 7, driver = 'n1'");
+}
+
+static void
+close_session(void)
+{
+    PQfinish(driver);
+    fixture_close();
+}
+
+#define TOKENS "'{11111111-1111-7111-8111-111111111111,22222222-2222-7222-8222-222222222222}'"
+/* Leads 1 and 2 of device 1 in sequence 1. */
+#define ASKED "7, '{5,6}', '{1,1}', '{1,1}', '{1,2}', '{1,1}', '{0,0}', " TOKENS
+#define FACT(goal, step)                                                                           \
+    "'{5,6}', '{1,1}', '{1,1}', '{1,2}', " TOKENS ", '{" goal "," goal "}', '{" step "," step      \
+    "}', '{0,0}', '{1,1}', '{now,now}', '{1,1}', '{0,0}', '{x,x}', '{now,now}', '{now,now}',"      \
+    " '{1,1}', '{0,0}', '{1,1}'"
+
+/*
+ * What a statement may read, of every table, when it is asked for two rows of one device. A row by
+ * its key is one; a row that it changes is found once.
+ */
+static const struct bound {
+    enum store_statement statement;
+    const char *before; /* so that the rows stand as the statement expects */
+    const char *values;
+    int rows; /* read at most, the driver's own row (owner) included */
+} bounds[] = {
+    /* owner; the source and the cluster's; two each of enrollment, device, lead */
+    {STORE_CLAIM, NULL, ASKED, 1 + 2 + 2 * 3},
+    {STORE_CLAIM_DIRECT, NULL, ASKED, 1 + 2 + 2 * 3},
+    /* two enrollments and the counters of their source */
+    {STORE_ADVANCE, "claimed", FACT("0", "2"), 2 + 1},
+    {STORE_FINISH, "claimed", FACT("3", "1") ", '{1,1}', '{2,2}', '{1,1}', '{1,1}', '{now,now}'",
+     /* and the next sequence's source, twice; its counters */
+     2 + 2 + 2},
+    {STORE_REFUSE, NULL, ASKED, 1 + 2 * 4 + 2},
+    /* the device's rows of the sources that are asked for: five */
+    {STORE_FILL, NULL, "'{1}', '{100}', '{1970-01-01}', '{0}', '{0}', '{1}'", 5},
+    /* the device, its cursor, the source; five leads that wait for it, none of the others: each as
+       it is found and as it is changed; its counters */
+    {STORE_ENROL_TRIGGER, "triggered", "7, '{1}', 64, '{1}', '{1}', '{1}', '{0}'", 17},
+    {STORE_ENROL_LOCK, "triggered", "'{1}', '{1}'", 1},
+    {STORE_ENROL_OPEN, NULL, "'{1}', '{}', '{1}'", 2},
+    {STORE_EPOCH, NULL, "", 1},
+    {STORE_LOCK_SHARED, NULL, "", 0},
+};
+
+static int
+rows_read(const struct bound *b)
+{
+    const char *name = store_statements[b->statement].name;
+    int rows;
+
+    pgtemp_do(driver, "BEGIN");
+    if (b->before && strcmp(b->before, "claimed") == 0)
+        pgtemp_do(driver, "EXECUTE claim(" ASKED ")");
+    int before = pgtemp_int(driver, "SELECT sum(seq_tup_read + idx_tup_fetch)"
+                                    " FROM pg_stat_xact_user_tables");
+    if (*b->values)
+        pgtemp_do(driver, "EXECUTE \"%s\"(%s)", name, b->values);
+    else
+        pgtemp_do(driver, "EXECUTE \"%s\"", name);
+    rows = pgtemp_int(driver, "SELECT sum(seq_tup_read + idx_tup_fetch)"
+                              " FROM pg_stat_xact_user_tables") -
+           before;
+    pgtemp_do(driver, "ROLLBACK");
+    return rows;
+}
+
+/* Everything that a tick must not pay for. */
+static void
+crowd(void)
+{
+    pgtemp_do(
+        db_admin,
+        /* idle devices, with leads that wait for a trigger nobody set */
+        "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, next_lead_no, transport,"
+        " address) SELECT d, 1, 1, 20, 'null', 'b' || d FROM generate_series(1001, 2000) d;"
+        "INSERT INTO lead(device_id, lead_no, phone) SELECT d, l, 70000000000 + d * 100 + l FROM"
+        " generate_series(1001, 2000) d, generate_series(1, 20) l;"
+        "INSERT INTO audience(device_id, source_id, upto) SELECT d, 1, 2147483647 FROM"
+        " generate_series(1001, 2000) d;"
+        /* leads of our device that wait behind the cursor */
+        "INSERT INTO lead(device_id, lead_no, phone) SELECT 1, l, 80000000000 + l FROM"
+        " generate_series(1001, 3000) l;"
+        /* paused sources, with rows on our device that are due before its own */
+        "INSERT INTO source(source_id, kind, state, content_version, name, item, trigger)"
+        " SELECT s, 2, 1, 1, 'paused' || s, '{}', 'T' || s FROM generate_series(100, 399) s;"
+        "INSERT INTO progress(source_id) SELECT generate_series(100, 399);"
+        "INSERT INTO audience(device_id, source_id, upto) SELECT 1, s, 2147483647 FROM"
+        " generate_series(100, 399) s;"
+        "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) SELECT 1, s, l, 1,"
+        " now() - interval '1 day' FROM generate_series(100, 399) s, generate_series(1, 5) l;"
+        /* history */
+        "INSERT INTO message(claimed_at, settled_at, epoch, text_hash, token, device_id, source_id,"
+        " lead_no, step, attempt, state, reason) SELECT now(), now(), 1, 1, gen_random_uuid(), 1,"
+        " 1, n %% 5, 1, 0, 1, 0 FROM generate_series(1, 5000) n;"
+        "INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
+        " SELECT 1, 1, n, 3, 0, now() FROM generate_series(1001, 3000) n;"
+        "INSERT INTO optout(account, phone, number) SELECT 'main', 90000000000 + n, n FROM"
+        " generate_series(1, 5000) n;"
+        "ANALYZE");
+}
+
+START_TEST(a_tick_reads_what_it_is_asked_for_and_no_more)
+{
+    const struct bound *b = &bounds[_i];
+    const char *name = store_statements[b->statement].name;
+
+    fixture_devices(3, 5, 5000, 15000);
+    fixture_sequences();
+    if (b->before && strcmp(b->before, "triggered") == 0)
+        pgtemp_do(db_admin, "UPDATE lead SET trigger = 'GO' WHERE device_id = 1");
+    else
+        pgtemp_do(db_admin, "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at)"
+                            " SELECT device_id, 1, lead_no, 1, now() FROM lead");
+    int alone = rows_read(b);
+    ck_assert_msg(alone <= b->rows, "%s reads %d rows, %d at most", name, alone, b->rows);
+    crowd();
+    int crowded = rows_read(b);
+    ck_assert_msg(crowded <= alone, "%s reads %d rows, %d in an empty partition", name, crowded,
+                  alone);
+}
+END_TEST
+
+static Suite *
+rows_read_suite(void)
+{
+    Suite *s = suite_create("rows_read");
+    TCase *t = tcase_create("rows_read");
+
+    tcase_set_timeout(t, 60);
+    tcase_add_unchecked_fixture(t, fixture_start, NULL);
+    tcase_add_checked_fixture(t, open_session, close_session);
+    tcase_add_loop_test(t, a_tick_reads_what_it_is_asked_for_and_no_more, 0,
+                        sizeof(bounds) / sizeof(bounds[0]));
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int
+main(void)
+{
+    return fixture_run(rows_read_suite());
+}
