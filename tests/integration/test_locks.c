@@ -700,7 +700,7 @@ START_TEST(a_trigger_that_waited_for_an_enrolment_sets_the_cursor_back)
     lead_6_is_triggered();
     pgtemp_do(driver, "BEGIN");
     for (unsigned i = 0; i < 3; i++) {
-        int n = i == 0 ? 0 : i == 1 ? 1 : 7;
+        int n = i == 0 ? 0 : i == 1 ? 2 : 7;
         PQclear(PQexecPrepared(driver, enrol_by_trigger[i].name, n, enrol_by_trigger[i].values,
                                NULL, NULL, 0));
     }
