@@ -106,6 +106,60 @@ START_TEST(ordinals_rise)
 }
 END_TEST
 
+START_TEST(every_fault_of_a_file_is_told)
+{
+    refused(
+        "sequences:\n"
+        "  cold:\n"
+        "    trigger: 'a b'\n"
+        "    on_skip: maybe\n"
+        "    steps:\n"
+        "      - {step: 1, delay: -1d, template: hello}\n"
+        "      - {step: 1, text: '{{', ttl: 0, window: '09:00-09:00'}\n"
+        "  warm: {steps: [], colour: red}\n"
+        "templates:\n"
+        "  good: {text: fine}\n",
+        "f.yaml:3: sequences.cold.trigger = \"a b\": is not 1 to 64 printable characters without "
+        "blank\n"
+        "f.yaml:4: sequences.cold.on_skip = \"maybe\": is neither continue nor stop\n"
+        "f.yaml:6: sequences.cold.steps[1].delay = \"-1d\": is not a span of 0 to 366 days such as "
+        "90s, 5m, 2h or 3d\n"
+        "f.yaml:7: sequences.cold.steps[2].step = \"1\": is there twice\n"
+        "f.yaml:7: sequences.cold.steps[2].ttl = \"0\": would end the step before it is due\n"
+        "f.yaml:7: sequences.cold.steps[2].window = \"09:00-09:00\": is not a window of some "
+        "length "
+        "such as 09:00-18:00\n"
+        "f.yaml:7: sequences.cold.steps[2].text = \"{{\": {{ without }}\n"
+        "f.yaml:8: sequences.warm.colour: unknown field\n"
+        "f.yaml:8: sequences.warm.steps = \"[...]\": is not a list of at least one step\n");
+}
+END_TEST
+
+START_TEST(bounds_of_a_sequence)
+{
+    static char yaml[300000];
+    for (unsigned count = 64; count <= 65; count++) {
+        size_t at = (size_t) snprintf(yaml, sizeof(yaml), "sequences:\n  cold:\n    steps:\n");
+        for (unsigned i = 1; i <= count; i++)
+            at += (size_t) snprintf(yaml + at, sizeof(yaml) - at,
+                                    "      - {step: %u, template: hello}\n", i);
+        if (count == 64)
+            ck_assert_msg(parse(yaml) == 0, "%s", said);
+        else
+            refused(yaml, "f.yaml:3: sequences.cold.steps = \"[...]\": has more than 64 steps\n");
+    }
+    /* each text is short enough, all of them together do not fit what travels */
+    size_t at = (size_t) snprintf(yaml, sizeof(yaml), "sequences:\n  cold:\n    steps:\n");
+    for (unsigned i = 1; i <= 17; i++) {
+        at += (size_t) snprintf(yaml + at, sizeof(yaml) - at, "      - {step: %u, text: '", i);
+        memset(yaml + at, 'x', 4096);
+        at += 4096;
+        at += (size_t) snprintf(yaml + at, sizeof(yaml) - at, "'}\n");
+    }
+    refused(yaml, "f.yaml:2: sequences.cold: is larger than 65536 bytes\n");
+}
+END_TEST
+
 START_TEST(fields_that_are_refused)
 {
     BAD_COLD("trigger: 'a b'",
@@ -298,6 +352,8 @@ main(void)
     tcase_add_test(t, steps_that_are_refused);
     tcase_add_test(t, delays_that_are_refused);
     tcase_add_test(t, windows_that_are_refused);
+    tcase_add_test(t, every_fault_of_a_file_is_told);
+    tcase_add_test(t, bounds_of_a_sequence);
     tcase_add_test(t, ordinals_rise);
     tcase_add_test(t, fields_that_are_refused);
     tcase_add_test(t, circles_and_twins_are_refused);

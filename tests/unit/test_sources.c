@@ -258,6 +258,47 @@ START_TEST(a_pause_with_an_end)
 }
 END_TEST
 
+/* Each order in each state, of a sequence: done, the same again, or refused with its reason; and
+ * the table that the program prints says just that. */
+START_TEST(every_order_in_every_state)
+{
+    static const char *const expected[4][3] = {
+        [SOURCE_DRAFT] = {"", "sequence \"cold\" was not started yet: there is nothing to pause",
+                          ""},
+        [SOURCE_ACTIVE] = {NULL, "", ""},
+        [SOURCE_PAUSED] = {"", NULL, ""},
+        [SOURCE_CANCELLED] = {"sequence \"cold\" is cancelled, which is for ever",
+                              "sequence \"cold\" is cancelled, which is for ever", NULL}};
+    static const char cold[] = SEQUENCE("cold", "", "");
+    for (uint8_t from = 0; from < 4; from++) {
+        for (uint8_t to = SOURCE_ACTIVE; to <= SOURCE_CANCELLED; to++) {
+            struct sources_record stored = {slice_of("cold"),
+                                            {.version = 1,
+                                             .kind = CONTENT_SEQUENCE,
+                                             .id = 1,
+                                             .state = from,
+                                             .revision = 4,
+                                             .json = slice_of(cold)}};
+            ck_assert_int_eq(sources_restore(s, 1, &stored, 1), 0);
+            const char *want = expected[from][to];
+            bool refused = want && *want, in_table = false;
+            struct transition row_;
+            for (unsigned i = 0; source_transition(i, &row_); i++)
+                in_table |= from != to && strcmp(row_.from, source_state_name(from)) == 0 &&
+                            strcmp(row_.to, source_state_name(to)) == 0;
+            ck_assert_int_eq(in_table, want && !*want);
+            ck_assert_int_eq(order(CONTENT_SEQUENCE, "cold", to, 1, 0, 0),
+                             refused ? STATUS_REFUSED : STATUS_OK);
+            ck_assert_str_eq(why, refused ? want : "");
+            why[0] = '\0';
+            ck_assert_int_eq(row(CONTENT_SEQUENCE, "cold")->state, refused ? from : to);
+            ck_assert_uint_eq(s->version, want && !*want ? 2 : 1);
+            ck_assert_uint_eq(row(CONTENT_SEQUENCE, "cold")->revision, 4);
+        }
+    }
+}
+END_TEST
+
 START_TEST(the_cluster_is_a_scope)
 {
     ck_assert_int_eq(order(CONTENT_CLUSTER, "", SOURCE_ACTIVE, 1, 0, 0), STATUS_OK);
@@ -313,6 +354,7 @@ main(void)
     tcase_add_test(t, a_start_in_the_future);
     tcase_add_test(t, a_start_that_is_taken_back);
     tcase_add_test(t, a_pause_with_an_end);
+    tcase_add_test(t, every_order_in_every_state);
     tcase_add_test(t, the_cluster_is_a_scope);
     tcase_add_test(t, what_was_committed_comes_back);
     suite_add_tcase(suite, t);
