@@ -12,12 +12,25 @@
 #define SPANS_MAX      32u /* halving 2,000 rows needs 12 */
 #define PROBE_ROUNDS   4u  /* another writer's rows came between that often: ask again later */
 #define INTAKE_TIMEOUT (5 * USEC_PER_SEC)
-#define INTAKE_ARGS    3u
+#define INTAKE_ARGS    4u
+#define COLUMNS_SEEN   256u
+
+/* Attribute columns that are in lead_column: they are not written again. */
+struct columns_seen {
+    unsigned count;
+    struct column_seen {
+        const struct partition *partition;
+        unsigned bytes;
+        char name[192]; /* as it stands in the JSON */
+    } columns[COLUMNS_SEEN];
+};
 
 struct intake {
     const struct replies *replies;
     const uint8_t *token_key;
-    struct row_limits limits;
+    struct row_limits rows;
+    struct intake_limits limits;
+    struct columns_seen seen;
     struct db_args args[INTAKE_ARGS];          /* of the transaction that is being submitted */
     struct batch *batches[INTAKE_WAITING_MAX]; /* NULL = free */
     unsigned waiting;
@@ -33,6 +46,7 @@ struct known_device { /* as the database said it */
     int32_t device_id;
     int32_t residence;
     int32_t account; /* a number within this batch */
+    uint32_t leads;  /* that it has, with those accepted here */
 };
 
 struct batch {
@@ -62,6 +76,9 @@ struct batch {
     uint32_t numbered;                  /* leads: devices that the span's insert must number */
     struct known_device *known_devices; /* leads: sorted by id */
     uint32_t known_device_count;
+    bool *forgotten;                          /* leads: the person was erased */
+    struct slice columns[ATTRIBUTES_MAX * 2]; /* leads: of the span, not seen before */
+    unsigned column_count;
 };
 
 /* ---- intake.c ---- */

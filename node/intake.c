@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "node/batch.h"
 
@@ -14,12 +15,15 @@
 
 int
 intake_new(struct intake **ret, const struct replies *replies, const uint8_t *token_key,
-           const struct row_limits *limits)
+           const struct row_limits *rows, const struct intake_limits *limits)
 {
     struct intake *i = calloc(1, sizeof(*i));
     if (!i)
         return -ENOMEM;
-    *i = (struct intake){.replies = replies, .token_key = token_key, .limits = *limits};
+    *i = (struct intake){.replies = replies,
+                         .token_key = token_key,
+                         .rows = *rows,
+                         .limits = *limits};
     int err = 0;
     for (unsigned n = 0; n < INTAKE_ARGS && err == 0; n++)
         err = db_args_init(&i->args[n], ARGS_BYTES);
@@ -61,6 +65,7 @@ batch_free(struct batch *b)
     free(b->reasons);
     free(b->known);
     free(b->shared);
+    free(b->forgotten);
     free(b->order);
     free(b->known_devices);
     free(b);
@@ -148,12 +153,13 @@ batch_new(struct intake *i, struct partition *p, struct rpc_ticket ticket, const
     b->reasons = calloc(n, sizeof(*b->reasons));
     b->known = calloc(n, sizeof(*b->known));
     b->shared = calloc(n, sizeof(*b->shared));
+    b->forgotten = calloc(n, sizeof(*b->forgotten));
     b->order = calloc(n, sizeof(*b->order));
     b->known_devices = calloc(n, sizeof(*b->known_devices));
     b->zones = calloc(n, sizeof(*b->zones));
     bool copied = of_devices ? copy_devices(b, &q->devices) : copy_leads(b, &q->leads);
-    if (!copied || !b->verdicts || !b->reasons || !b->known || !b->shared || !b->order ||
-        !b->known_devices || !b->zones)
+    if (!copied || !b->verdicts || !b->reasons || !b->known || !b->shared || !b->forgotten ||
+        !b->order || !b->known_devices || !b->zones)
         return batch_free(b);
     memset(b->verdicts, ROW_PENDING, n);
     return b;
@@ -196,6 +202,17 @@ forget_batch(struct intake *i, const struct batch *b)
     i->waiting--;
 }
 
+/* A disk that cannot be asked stops nobody: the database tells by itself when it is full. */
+static bool
+has_disk(const struct intake *i)
+{
+    struct statvfs disk;
+
+    if (statvfs(i->limits.disk, &disk) < 0 || disk.f_blocks == 0)
+        return true;
+    return disk.f_bavail >= disk.f_blocks / 100 * i->limits.disk_free_min;
+}
+
 void
 intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
             const struct request *q)
@@ -207,6 +224,11 @@ intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,
         const char *why = partition_reason(p);
         replies_status(i->replies, ticket, q->kind, STATUS_RETRY,
                        *why ? why : partition_state_name(partition_state_of(p)));
+        return;
+    }
+    if (q->kind == MESSAGE_LEADS && !has_disk(i)) {
+        replies_status(i->replies, ticket, q->kind, STATUS_RETRY,
+                       "the node's disk is nearly full ([intake] disk_free_min): try later");
         return;
     }
     if (i->waiting == INTAKE_WAITING_MAX) {

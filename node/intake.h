@@ -13,10 +13,16 @@
 
 #define INTAKE_WAITING_MAX 8u
 
+struct intake_limits {
+    uint32_t leads_max;     /* of one device */
+    uint32_t disk_free_min; /* percent, of the disk that has `disk`; below it no lead is taken */
+    const char *disk;       /* a path, borrowed */
+};
+
 struct intake;
 /* replies and token_key (SECRET_KEY_BYTES) are borrowed. */
 int intake_new(struct intake **ret, const struct replies *replies, const uint8_t *token_key,
-               const struct row_limits *limits) _must_check_;
+               const struct row_limits *rows, const struct intake_limits *limits) _must_check_;
 struct intake *intake_free(struct intake *i);
 /* Answers through the rpc server, now or later, exactly once. `q` is borrowed for the call. */
 void intake_take(struct intake *i, struct partition *p, struct rpc_ticket ticket,

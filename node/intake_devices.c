@@ -365,7 +365,7 @@ void
 batch_start_devices(struct batch *b)
 {
     for (uint32_t n = 0; n < b->count; n++) {
-        const char *why = rows_device_why(&b->devices[n], &b->intake->limits);
+        const char *why = rows_device_why(&b->devices[n], &b->intake->rows);
         if (why)
             batch_refuse(b, n, why);
     }

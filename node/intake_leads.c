@@ -56,7 +56,7 @@ compare_known_device(const void *x, const void *y)
     return (a->device_id > b->device_id) - (a->device_id < b->device_id);
 }
 
-static const struct known_device *
+static struct known_device *
 find_device(const struct batch *b, int32_t device_id)
 {
     const struct known_device key = {.device_id = device_id};
@@ -74,6 +74,7 @@ take_devices(struct batch *b, const struct db_reply *reply, unsigned call)
             .device_id = (int32_t) db_get_int(reply, call, r, 0),
             .residence = (int32_t) db_get_int(reply, call, r, 1),
             .account = (int32_t) db_get_int(reply, call, r, 2),
+            .leads = (uint32_t) db_get_int(reply, call, r, 3),
         };
 }
 
@@ -98,20 +99,31 @@ mark_shared_within(struct batch *b)
     }
 }
 
+static void
+decide_row(struct batch *b, uint32_t row)
+{
+    struct known_device *d = find_device(b, b->leads[row].device_id);
+
+    if (!d)
+        batch_refuse(b, row, "no such device: import it first, or correct the id");
+    else if (d->residence != 0) /* frozen or gone: the map will tell where it is */
+        b->verdicts[row] = ROW_RETRY;
+    else if (b->known[row] && !b->update)
+        b->verdicts[row] = ROW_DUPLICATE;
+    else if (b->forgotten[row])
+        batch_refuse(b, row, "phone: this person was erased (lead forget)");
+    else if (!b->known[row] && d->leads >= b->intake->limits.leads_max)
+        batch_refuse(b, row, "device_id: it has [intake] leads_max leads: try later");
+    else
+        d->leads += !b->known[row];
+}
+
 /* Decides what needs no write; what stays pending is written. */
 static void
 decide_probed(struct batch *b)
 {
-    for (uint32_t n = 0; n < b->order_count; n++) {
-        uint32_t row = b->order[n];
-        const struct known_device *d = find_device(b, b->leads[row].device_id);
-        if (!d)
-            batch_refuse(b, row, "no such device: import it first, or correct the id");
-        else if (d->residence != 0) /* frozen or gone: the map will tell where it is */
-            b->verdicts[row] = ROW_RETRY;
-        else if (b->known[row] && !b->update)
-            b->verdicts[row] = ROW_DUPLICATE;
-    }
+    for (uint32_t n = 0; n < b->order_count; n++)
+        decide_row(b, b->order[n]);
     mark_shared_within(b);
     list_pending(b);
     for (uint32_t n = 0; n < b->order_count && b->refuse_shared; n++)
@@ -135,8 +147,29 @@ on_probed(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         b->known[row] = db_get_bool(reply, 2, r, 1);
         b->shared[row] = db_get_bool(reply, 2, r, 2);
     }
+    for (unsigned r = 0; r < db_rows(reply, 3); r++)
+        b->forgotten[b->order[(uint32_t) db_get_int(reply, 3, r, 0) - 1]] = true;
     decide_probed(b);
     write_next(b);
+}
+
+/* Of the rows in `span` of the order; new_only: of those that are not known. */
+static void
+put_hashes(struct db_args *args, const struct batch *b, struct span span, bool new_only)
+{
+    static uint8_t hashes[LEADS_PER_BATCH_MAX][SECRET_HASH_BYTES]; /* 64 KiB: one at a time */
+    struct slice values[LEADS_PER_BATCH_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t n = span.first; n < span.end; n++) {
+        uint32_t row = b->order[n];
+        if (new_only && b->known[row])
+            continue;
+        rows_phone_hash(b->intake->token_key, b->leads[row].phone, hashes[count]);
+        values[count] = (struct slice){(const char *) hashes[count], SECRET_HASH_BYTES};
+        count++;
+    }
+    db_put_byteas(args, values, count);
 }
 
 /*
@@ -163,13 +196,16 @@ probe(struct batch *b)
         if (n == 0 || devices[n] != devices[n - 1])
             unique[unique_count++] = devices[n];
     }
-    struct db_args *ids = batch_args(b, 0), *pairs = batch_args(b, 1);
+    struct db_args *ids = batch_args(b, 0), *pairs = batch_args(b, 1), *hashes = batch_args(b, 2);
     db_put_int4s(ids, unique, unique_count);
     db_put_int8s(pairs, phones, b->order_count);
     db_put_int4s(pairs, devices, b->order_count);
+    db_put_int4s(hashes, devices, b->order_count);
+    put_hashes(hashes, b, (struct span){0, b->order_count}, false);
     const struct db_call calls[] = {{STORE_EPOCH, NULL},
                                     {STORE_INTAKE_LEAD_DEVICES, ids},
-                                    {STORE_INTAKE_LEAD_PROBE, pairs}};
+                                    {STORE_INTAKE_LEAD_PROBE, pairs},
+                                    {STORE_INTAKE_FORGOTTEN, hashes}};
     batch_submit(b, LANE_QUERY, calls, ARRAY_SIZE(calls), on_probed);
 }
 
@@ -226,6 +262,7 @@ put_insert(struct db_args *args, const struct batch *b)
     db_put_int4s(args, behind, count);
     db_put_int8s(args, phones, count);
     put_texts(args, b, false);
+    put_hashes(args, b, b->span, true);
     return device_count;
 }
 
@@ -294,6 +331,90 @@ decide_updated(struct batch *b, const struct db_reply *reply, unsigned call)
     }
 }
 
+/* ---- columns that nobody had before ---- */
+
+static bool
+is_seen(const struct columns_seen *seen, const struct batch *b, struct slice name)
+{
+    for (unsigned n = 0; n < seen->count; n++) {
+        const struct column_seen *c = &seen->columns[n];
+        if (c->partition == b->partition && c->bytes == name.bytes &&
+            memcmp(c->name, name.data, name.bytes) == 0)
+            return true;
+    }
+    for (unsigned n = 0; n < b->column_count; n++)
+        if (b->columns[n].bytes == name.bytes &&
+            memcmp(b->columns[n].data, name.data, name.bytes) == 0)
+            return true;
+    return false;
+}
+
+/* Has a column that this span did not name yet? More than fit are named again by the next span. */
+static bool
+names_new_columns(struct batch *b, struct slice attributes)
+{
+    unsigned before = b->column_count;
+    size_t at = 0;
+    struct slice name;
+
+    while (rows_next_column(attributes, &at, &name))
+        if (b->column_count < ARRAY_SIZE(b->columns) && !is_seen(&b->intake->seen, b, name))
+            b->columns[b->column_count++] = name;
+    return b->column_count > before;
+}
+
+static void
+put_columns(struct db_args *args, struct batch *b)
+{
+    struct slice values[LEADS_PER_BATCH_MAX];
+    uint32_t count = 0;
+
+    b->column_count = 0;
+    for (uint32_t n = b->span.first; n < b->span.end; n++) {
+        struct slice attributes = b->leads[b->order[n]].attributes;
+        if (names_new_columns(b, attributes))
+            values[count++] = attributes;
+    }
+    db_put_int8(args, (int64_t) b->epoch);
+    db_put_texts(args, values, count);
+}
+
+/* They are committed. When the room is used up, columns are written again, which changes nothing.
+ */
+static void
+keep_columns(struct batch *b)
+{
+    struct columns_seen *seen = &b->intake->seen;
+
+    for (unsigned n = 0; n < b->column_count && seen->count < COLUMNS_SEEN; n++) {
+        struct column_seen *c = &seen->columns[seen->count];
+        if (b->columns[n].bytes > sizeof(c->name))
+            continue;
+        *c = (struct column_seen){.partition = b->partition,
+                                  .bytes = (unsigned) b->columns[n].bytes};
+        memcpy(c->name, b->columns[n].data, c->bytes);
+        seen->count++;
+    }
+    b->column_count = 0;
+}
+
+/* Triggers that were set: the device's sequences look for them. By device, so each once. */
+static void
+announce_triggers(const struct batch *b)
+{
+    int32_t told = 0;
+
+    for (uint32_t n = b->span.first; n < b->span.end; n++) {
+        const struct lead_row *r = &b->leads[b->order[n]];
+        uint8_t verdict = b->verdicts[b->order[n]];
+        if (r->trigger.bytes == 0 || r->device_id == told ||
+            (verdict != ROW_ACCEPTED && verdict != ROW_UPDATED))
+            continue;
+        told = r->device_id;
+        partition_triggers_set(b->partition, told);
+    }
+}
+
 static void
 on_written(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
@@ -305,9 +426,12 @@ on_written(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         decide_updated(b, reply, 4);
     if ((uint64_t) db_get_int(reply, 2, 0, 0) == b->numbered) {
         accept_inserted(b);
+        keep_columns(b);
+        announce_triggers(b);
         write_next(b);
     } else if (++b->rounds < PROBE_ROUNDS) {
-        probe(b); /* a device was frozen after the probe, so nothing was numbered */
+        probe(
+            b); /* a device was frozen, or a person erased, after the probe: nothing was numbered */
     } else {
         batch_end(b, STATUS_RETRY, "devices of this batch are moving");
     }
@@ -320,16 +444,21 @@ write_next(struct batch *b)
         batch_end(b, STATUS_OK, "");
         return;
     }
-    struct db_args *insert = batch_args(b, 0), *update = batch_args(b, 1), *back = batch_args(b, 2);
+    struct db_args *insert = batch_args(b, 0), *update = batch_args(b, 1), *back = batch_args(b, 2),
+                   *columns = batch_args(b, 3);
     b->numbered = put_insert(insert, b);
     put_update(update, b);
     put_triggers(back, b);
-    const struct db_call calls[] = {{STORE_LOCK_SHARED, NULL},
-                                    {STORE_EPOCH, NULL},
-                                    {STORE_INTAKE_LEAD_INSERT, insert},
-                                    {STORE_TRIGGER_BACK, back},
-                                    {STORE_INTAKE_LEAD_UPDATE, update}};
-    batch_submit(b, LANE_INTAKE, calls, b->update ? 5 : 3, on_written);
+    put_columns(columns, b);
+    struct db_call calls[6] = {{STORE_LOCK_SHARED, NULL},
+                               {STORE_EPOCH, NULL},
+                               {STORE_INTAKE_LEAD_INSERT, insert},
+                               {STORE_TRIGGER_BACK, back},
+                               {STORE_INTAKE_LEAD_UPDATE, update}};
+    unsigned count = b->update ? 5 : 3;
+    if (b->column_count > 0)
+        calls[count++] = (struct db_call){STORE_INTAKE_COLUMNS, columns};
+    batch_submit(b, LANE_INTAKE, calls, count, on_written);
 }
 
 void

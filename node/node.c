@@ -333,6 +333,7 @@ start_partition(struct node *n, const struct partition_settings *p)
                                       .token_key = s->token_key,
                                       .base_url = s->base_url,
                                       .version = s->api_version,
+                                      .retention = s->retention,
                                       .timing = s->timing,
                                       .warmup = s->warmup};
     int err = partition_start(&n->partitions[n->partition_count], &n->loop, &config, n->transport,
@@ -357,14 +358,17 @@ static int
 start_requests(struct node *n)
 {
     const struct node_settings *s = n->settings;
-    struct row_limits limits = {.gap_min_ms = (uint32_t) (s->timing.gap_min / USEC_PER_MSEC),
-                                .allow_http = s->allow_http};
+    struct row_limits rows = {.gap_min_ms = (uint32_t) (s->timing.gap_min / USEC_PER_MSEC),
+                              .allow_http = s->allow_http};
+    struct intake_limits limits = s->intake;
+
+    limits.disk = s->state_dir;
 
     n->reader = message_new();
     n->replies.writer = message_new();
     if (!n->reader || !n->replies.writer)
         return failed(-ENOMEM, "cannot start", "");
-    int err = intake_new(&n->intake, &n->replies, s->token_key, &limits);
+    int err = intake_new(&n->intake, &n->replies, s->token_key, &rows, &limits);
     if (err == 0)
         err = answers_new(&n->answers, &n->replies);
     if (err == 0)

@@ -11,6 +11,7 @@
 #include "node/apply.h"
 #include "node/audience.h"
 #include "node/partition_inner.h"
+#include "node/retention.h"
 #include "node/sender.h"
 #include "shared/log.h"
 
@@ -456,6 +457,7 @@ on_step(uv_timer_t *timer)
     p->step_due = USEC_INFINITY;
     next = sender_tick(p->sender, now);
     next = MIN_OF(next, audience_tick(p->audience, now));
+    next = MIN_OF(next, retention_tick(p->retention, now));
     next = MIN_OF(next, apply_tick(p->apply, now));
     next = MIN_OF(next, zonedata_tick(p->zonedata, now));
     load_tick(p->load);
@@ -511,8 +513,8 @@ new_parts(struct partition *p)
     if (!p->devices || !p->book || !p->zones)
         return -ENOMEM;
     if ((r = sender_new(&p->sender, p)) < 0 || (r = audience_new(&p->audience, p)) < 0 ||
-        (r = apply_new(&p->apply, p)) < 0 || (r = load_new(&p->load, p)) < 0 ||
-        (r = zonedata_new(&p->zonedata, p)) < 0)
+        (r = retention_new(&p->retention, p)) < 0 || (r = apply_new(&p->apply, p)) < 0 ||
+        (r = load_new(&p->load, p)) < 0 || (r = zonedata_new(&p->zonedata, p)) < 0)
         return r;
     return 0;
 }
@@ -550,6 +552,7 @@ partition_free(struct partition *p)
     p->load = load_free(p->load);
     p->apply = apply_free(p->apply);
     p->audience = audience_free(p->audience);
+    p->retention = retention_free(p->retention);
     p->sender = sender_free(p->sender);
     if (p->devices)
         schedule_each(p->devices, free_device, p);
@@ -754,6 +757,17 @@ int
 partition_device_changed(struct partition *p, int32_t device_id)
 {
     return load_ask_device(p->load, device_id);
+}
+
+void
+partition_triggers_set(struct partition *p, int32_t device_id)
+{
+    struct device *d = schedule_find(p->devices, device_id);
+
+    if (!d)
+        return; /* it was not read yet, and is looked at when it is */
+    d->triggers_open = true;
+    audience_look(p->audience, d);
 }
 
 int

@@ -34,6 +34,12 @@ struct timing {         /* DESIGN §4.9; asserted by timing_check */
 /* 0 or -EINVAL with the broken inequality in why. */
 int timing_check(const struct timing *t, char *why, size_t why_size) _must_check_;
 
+struct retention_settings {
+    uint32_t message_days; /* days that messages, receipts and uses of triggers are kept */
+    uint32_t direct_days;  /* direct messages that are over: text, phone and the caller's key */
+    usec_t rest;           /* after a take, before anything old goes */
+};
+
 struct partition_config {
     const char *name; /* of the partition */
     const char *dsn;
@@ -47,6 +53,7 @@ struct partition_config {
     const char *version;      /* of the Cloud API */
     struct timing timing;
     struct warmup warmup; /* of devices that are new */
+    struct retention_settings retention;
 };
 
 enum partition_state {
@@ -95,6 +102,8 @@ void partition_report(struct partition *p, usec_t now, struct partition_report *
 
 /* Called by intake after its commit: create or update the device in memory, mark it low. */
 int partition_device_changed(struct partition *p, int32_t device_id);
+/* Called by intake after its commit: leads of the device have a trigger now. */
+void partition_triggers_set(struct partition *p, int32_t device_id);
 /* Called by uplink: a page of content with version > content_applied, ascending. 0, -EAGAIN
  * (previous page still being applied). */
 int partition_apply_content(struct partition *p, const struct content_page *page) _must_check_;

@@ -40,6 +40,7 @@ enum partition_event {
 
 struct sender;
 struct audience;
+struct retention;
 struct content_apply;
 struct load;
 struct zonedata;
@@ -89,6 +90,7 @@ struct partition {
     struct meter meter;
     struct sender *sender;
     struct audience *audience;
+    struct retention *retention;
     struct content_apply *apply;
     struct load *load;
     struct zones *zones;

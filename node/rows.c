@@ -235,6 +235,23 @@ rows_attributes_why(struct slice json)
     return good && s.at == s.end ? NULL : "attributes: not a flat JSON object of texts";
 }
 
+bool
+rows_next_column(struct slice json, size_t *at, struct slice *ret_name)
+{
+    struct scan s = {json.data + *at, json.data + json.bytes};
+
+    if (json.bytes == 0 || !scan_char(&s, *at == 0 ? '{' : ',') || !scan_char(&s, '"'))
+        return false;
+    const char *start = s.at--; /* scan_string reads the quote itself */
+    if (!scan_string(&s, ATTRIBUTE_KEY_MAX))
+        return false;
+    *ret_name = (struct slice){start, (size_t) (s.at - 1 - start)};
+    if (!scan_char(&s, ':') || !scan_string(&s, ATTRIBUTE_BYTES_MAX))
+        return false;
+    *at = (size_t) (s.at - json.data);
+    return true;
+}
+
 void
 rows_phone_hash(const uint8_t key[static SECRET_KEY_BYTES], uint64_t phone,
                 uint8_t ret_hash[static SECRET_HASH_BYTES])

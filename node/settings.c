@@ -39,6 +39,11 @@ static const struct config_key keys[] = {
     {"send", "connect_timeout", CONFIG_SPAN, AT(connect_timeout), "3s", MS(100), SEC(60), NULL},
     {"send", "allow_http", CONFIG_BOOL, AT(allow_http), "no", 0, 0, NULL},
     {"pace", "warmup", CONFIG_TEXT, AT(warmup_text), "0:20,4:50,8:100,15:200,31:0", 1, 256, NULL},
+    {"intake", "leads_max", CONFIG_U32, AT(intake.leads_max), "100000", 1, 10000000, NULL},
+    {"intake", "disk_free_min", CONFIG_U32, AT(intake.disk_free_min), "10", 0, 90, NULL},
+    {"retention", "message_days", CONFIG_U32, AT(retention.message_days), "90", 1, 3660, NULL},
+    {"retention", "direct_days", CONFIG_U32, AT(retention.direct_days), "7", 1, 3660, NULL},
+    {"retention", "rest", CONFIG_SPAN, AT(retention.rest), "60s", 0, SEC(3600), NULL},
     {"timing", "send_window", CONFIG_SPAN, AT(timing.send_window), "4s", MS(100), SEC(60), NULL},
     {"timing", "commit", CONFIG_SPAN, AT(timing.commit), "1500ms", MS(50), SEC(30), NULL},
     {"timing", "connect", CONFIG_SPAN, AT(timing.connect), "2s", MS(50), SEC(30), NULL},
@@ -223,7 +228,8 @@ settings_load(struct node_settings *ret, const char *path, FILE *errors)
 void
 settings_done(struct node_settings *s)
 {
-    static const char *const sections[] = {"node", "coordinator", "pool", "send", "pace", "timing"};
+    static const char *const sections[] = {"node", "coordinator", "pool",      "send",
+                                           "pace", "intake",      "retention", "timing"};
 
     identity_wipe(&s->identity);
     secret_wipe(s->token_key, sizeof(s->token_key));

@@ -7,6 +7,7 @@
 #pragma once
 #include <stdio.h>
 
+#include "node/intake.h"
 #include "node/partition.h"
 #include "proto/seal.h"
 #include "shared/secret.h"
@@ -27,6 +28,8 @@ struct node_settings {
     char *base_url, *api_version, *ca_file; /* ca_file "" = the system's */
     usec_t connect_timeout;
     bool allow_http;
+    struct intake_limits intake; /* its disk is the state directory's */
+    struct retention_settings retention;
     struct timing timing;
     char *warmup_text;
     struct warmup warmup;

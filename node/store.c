@@ -1007,10 +1007,10 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " $14::text[], $15::text[], $16::text[]) u(device_id, min_delay_ms, max_delay_ms, name,"
         " token, zone, account, scope, url, quiet, daily_cap, hourly_cap, age, transport, address)"
         " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING RETURNING device_id"},
-    /* $1 ids -> those that exist: residence, account as a number within this answer */
+    /* $1 ids -> those that exist: residence, account as a number within this answer, last lead */
     [STORE_INTAKE_LEAD_DEVICES] = {"intake_lead_devices",
         "SELECT device_id, residence, dense_rank() OVER (ORDER BY"
-        " account)::int FROM device WHERE device_id = ANY ($1::int[])"
+        " account)::int, next_lead_no FROM device WHERE device_id = ANY ($1::int[])"
         " ORDER BY device_id"},
     /* $1 phones, $2 devices -> ordinal, known here, known to another device of the account. One
        look into lead_phone per row; a new file finds nothing and joins nothing. */
@@ -1020,10 +1020,22 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " (SELECT account FROM device b WHERE b.device_id = l.device_id))"
         " FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY u(phone, device_id, ord)"
         " JOIN lead l ON l.phone = u.phone GROUP BY u.ord"},
+    /* $1 devices, $2 hashes -> ordinals of people who were erased on that device's account */
+    [STORE_INTAKE_FORGOTTEN] = {"intake_forgotten",
+        "SELECT u.ord::int FROM unnest($1::int[], $2::bytea[]) WITH ORDINALITY"
+        " u(device_id, hash, ord) JOIN device d USING (device_id)"
+        " JOIN forgotten f ON f.account = ANY(ARRAY[d.account, '']) AND f.hash = u.hash"
+        " WHERE EXISTS (SELECT FROM forgotten)"},
+    /* $1 epoch, $2 attributes of rows that have a column which this node has not seen yet. */
+    [STORE_INTAKE_COLUMNS] = {"intake_columns",
+        "INSERT INTO lead_column(name) SELECT DISTINCT k FROM unnest($2::text[]) a(attributes),"
+        " jsonb_object_keys(a.attributes::jsonb) k WHERE" EPOCH_IS_MINE "ORDER BY k"
+        " ON CONFLICT DO NOTHING"},
     /*
      * $1 epoch, $2 devices ascending, $3 new rows of each; then per row: the place of its device
-     * in $2, rows of the device that follow it, phone, name, trigger, attributes -> how many
-     * devices were numbered: all, or none when one of them is not open. Numbers have no hole: the
+     * in $2, rows of the device that follow it, phone, name, trigger, attributes, hash -> how many
+     * devices were numbered: all, or none when one of them is not open, or one of the people was
+     * erased since the probe. Numbers have no hole: the
      * device's row lock holds until the commit. A look by subscript spares a join per row. No ON
      * CONFLICT: it costs a third of the speed; a row that came between fails with 23505, and the
      * batch is probed again.
@@ -1032,7 +1044,11 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "WITH d AS (UPDATE device d SET next_lead_no = next_lead_no + n.rows"
         " FROM unnest($2::int[], $3::int[]) n(device_id, rows) WHERE d.device_id = n.device_id"
         " AND (SELECT count(*) FROM device WHERE device_id = ANY($2::int[]) AND residence = 0)"
-        " = cardinality($2::int[]) AND" EPOCH_IS_MINE "RETURNING d.device_id, d.next_lead_no),"
+        " = cardinality($2::int[]) AND (NOT EXISTS (SELECT FROM forgotten) OR NOT EXISTS"
+        " (SELECT FROM unnest($4::int[], $10::bytea[]) h(at, hash)"
+        " JOIN device b ON b.device_id = ($2::int[])[h.at]"
+        " JOIN forgotten f ON f.account = ANY(ARRAY[b.account, '']) AND f.hash = h.hash))"
+        " AND" EPOCH_IS_MINE "RETURNING d.device_id, d.next_lead_no),"
         " n AS MATERIALIZED (SELECT array_agg(device_id ORDER BY device_id) AS ids,"
         " array_agg(next_lead_no ORDER BY device_id) AS last FROM d),"
         " i AS (INSERT INTO lead(device_id, lead_no, phone, name, trigger, attributes)"

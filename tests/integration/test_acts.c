@@ -51,7 +51,7 @@ fill_database(void)
 }
 
 static void
-setup(void)
+setup_with(const char *sql)
 {
     PGconn *maker = pgtemp_open(pg, "postgres", NULL);
     pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
@@ -59,7 +59,25 @@ setup(void)
     PQfinish(maker);
     db = pgtemp_open(pg, "work", NULL);
     fill_database();
+    if (sql)
+        pgtemp_do(db, "%s", sql);
     driver_start(&d, pg, "work");
+}
+
+static void
+setup(void)
+{
+    setup_with(NULL);
+}
+
+/* The sequence runs, and its cursors have passed every lead. */
+static void
+setup_running(void)
+{
+    setup_with("UPDATE source SET state = 0 WHERE source_id = 2;"
+               "DELETE FROM enrollment WHERE source_id = 2;"
+               "UPDATE progress SET audience = 0, enrolled = 0 WHERE source_id = 2;"
+               "UPDATE audience SET cursor = 4 WHERE source_id = 2");
 }
 
 /* Every lead of an audience is counted once, whatever an act did. */
@@ -418,6 +436,112 @@ START_TEST(who_is_on_the_wire_is_opted_out_and_erased_afterwards)
 }
 END_TEST
 
+/* ---- leads that arrive ---- */
+
+static struct driver_answer
+put_lead(int32_t device_id, uint64_t phone, const char *trigger, const char *attributes)
+{
+    struct lead_row row = {.device_id = device_id,
+                           .phone = phone,
+                           .name = text("Bob"),
+                           .trigger = text(trigger),
+                           .attributes = text(attributes)};
+    struct request q = {
+        .kind = MESSAGE_LEADS,
+        .leads = {.partition = text("p1"), .update = true, .row_count = 1, .rows = &row}};
+    struct driver_answer a;
+
+    driver_send(&d, &q, &a);
+    driver_wait(&d, &a);
+    ck_assert_int_eq(a.reply.status, STATUS_OK);
+    return a;
+}
+
+START_TEST(a_person_who_was_erased_is_not_imported_again)
+{
+    struct driver_answer a;
+
+    ACT("lead.forget", 2, "done:1", "main", "60120000011");
+    a = put_lead(2, 60120000011, "", "");
+    ck_assert_int_eq(a.reply.rows.verdicts[0], ROW_REFUSED);
+    ck_assert_uint_eq(a.reply.rows.reasons[0].bytes,
+                      strlen("phone: this person was erased (lead forget)"));
+    driver_answer_done(&a);
+    a = put_lead(3, 60120000011, "", ""); /* another account */
+    ck_assert_int_eq(a.reply.rows.verdicts[0], ROW_ACCEPTED);
+    driver_answer_done(&a);
+    ck_assert(is_empty("lead WHERE phone = 60120000011 AND device_id < 3"));
+}
+END_TEST
+
+START_TEST(a_trigger_behind_the_cursor_enrols_at_once)
+{
+    struct driver_answer a = put_lead(1, 60120000012, "COLD", "");
+
+    ck_assert_int_eq(a.reply.rows.verdicts[0], ROW_UPDATED);
+    driver_answer_done(&a);
+    a = put_lead(2, 60120000999, "COLD", ""); /* and one in front of it */
+    driver_answer_done(&a);
+    for (unsigned turns = 0; turns < 2000 && pgtemp_int(db, "SELECT count(*) FROM message") < 2;
+         turns++)
+        uv_run(&d.loop, UV_RUN_ONCE);
+    ck_assert_str_eq(
+        pgtemp_text(db, "SELECT string_agg(concat_ws(' ', device_id, lead_no, step, state),"
+                        " ', ' ORDER BY device_id) FROM message"),
+        "1 2 1 1, 2 5 1 1");
+    ck_assert_int_eq(pgtemp_int(db, "SELECT count(*) FROM trigger_use"), 2);
+    ck_assert(is_empty("lead WHERE trigger <> ''"));
+}
+END_TEST
+
+/* It is enrolled, and ends where everybody can see it. */
+START_TEST(the_trigger_of_who_opted_out_ends_visibly)
+{
+    ACT("optout.add", 3, "done:", "main", "60120000012", "");
+    struct driver_answer a = put_lead(1, 60120000012, "COLD", "");
+
+    driver_answer_done(&a);
+    for (unsigned turns = 0; turns < 2000 && is_empty("message WHERE source_id = 2"); turns++)
+        uv_run(&d.loop, UV_RUN_ONCE);
+    ck_assert_str_eq(
+        pgtemp_text(
+            db, "SELECT concat_ws(' ', lead_no, state, reason) FROM message WHERE source_id = 2"),
+        "2 5 11");
+    ck_assert_str_eq(
+        pgtemp_text(db, "SELECT concat_ws(' ', lead_no, step, reason) FROM enrollment_end"),
+        "2 1 11");
+    ck_assert_int_eq(pgtemp_int(db, "SELECT skipped FROM progress WHERE source_id = 2"), 1);
+}
+END_TEST
+
+START_TEST(columns_are_remembered_once)
+{
+    static const char *const attributes[] = {"{\"city\":\"KL\",\"order\":\"{\\\"x\\\":1}\"}",
+                                             "{ \"order\" : \"2\" , \"gr\\u00f6\\u00dfe\":\"L\" }",
+                                             "{}", "{\"city\":\"JB\"}"};
+    for (unsigned n = 0; n < 4; n++) {
+        struct driver_answer a = put_lead(1, 60120000500 + n, "", attributes[n]);
+        ck_assert_int_eq(a.reply.rows.verdicts[0], ROW_ACCEPTED);
+        driver_answer_done(&a);
+    }
+    ck_assert_str_eq(pgtemp_text(db, "SELECT string_agg(name, ',' ORDER BY name COLLATE \"C\") FROM"
+                                     " lead_column"),
+                     "city,größe,order");
+    /* what this node has seen is not written again */
+    pgtemp_do(db, "TRUNCATE lead_column");
+    struct driver_answer a = put_lead(1, 60120000600, "", "{\"city\":\"KL\",\"new\":\"1\"}");
+    driver_answer_done(&a);
+    ck_assert_str_eq(pgtemp_text(db, "SELECT string_agg(name, ',' ORDER BY name) FROM lead_column"),
+                     "city,new");
+    a = put_lead(1, 60120000601, "", "{\"city\":\"KL\"}");
+    driver_answer_done(&a);
+    pgtemp_do(db, "TRUNCATE lead_column");
+    a = put_lead(1, 60120000602, "", "{\"city\":\"KL\"}");
+    driver_answer_done(&a);
+    ck_assert(is_empty("lead_column"));
+}
+END_TEST
+
 /* ---- devices, the node, and what is no act ---- */
 
 START_TEST(a_device_is_paused_before_the_answer_and_goes_on)
@@ -495,9 +619,17 @@ acts_suite(void)
     tcase_add_test(t, a_lead_is_taken_out_unless_it_is_on_the_wire);
     tcase_add_test(t, who_is_erased_is_nowhere_and_is_refused_later);
     tcase_add_test(t, who_is_on_the_wire_is_opted_out_and_erased_afterwards);
+    tcase_add_test(t, a_person_who_was_erased_is_not_imported_again);
+    tcase_add_test(t, columns_are_remembered_once);
     tcase_add_test(t, a_device_is_paused_before_the_answer_and_goes_on);
     tcase_add_test(t, what_is_no_act_is_said_so);
     tcase_add_test(t, an_act_of_an_older_epoch_does_nothing);
+    suite_add_tcase(s, t);
+    t = tcase_create("running");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_running, teardown);
+    tcase_add_test(t, a_trigger_behind_the_cursor_enrols_at_once);
+    tcase_add_test(t, the_trigger_of_who_opted_out_ends_visibly);
     suite_add_tcase(s, t);
     return s;
 }

@@ -569,6 +569,50 @@ START_TEST(a_lost_connection_asks_for_the_batch_again)
 }
 END_TEST
 
+/* ---- bounds ---- */
+
+START_TEST(a_device_takes_so_many_leads_and_no_more)
+{
+    static struct lead_row rows[LEADS_PER_BATCH_MAX];
+    struct driver_answer a;
+
+    have_devices(1, 2);
+    for (uint32_t n = 0; n < LEADS_PER_BATCH_MAX; n++)
+        rows[n] = lead(1, 60120000000 + n);
+    a = put_leads(rows, LEADS_PER_BATCH_MAX);
+    driver_answer_done(&a);
+    for (uint32_t n = 0; n < 503; n++)
+        rows[n] = lead(n < 502 ? 1 : 2, 60130000000 + n);
+    rows[501] = lead(1, 60120000000); /* known: it takes no room */
+    a = put_leads(rows, 503);
+    for (uint32_t n = 0; n < 503; n++)
+        ck_assert_int_eq(a.reply.rows.verdicts[n], n == 500   ? ROW_REFUSED
+                                                   : n == 501 ? ROW_DUPLICATE
+                                                              : ROW_ACCEPTED);
+    reason_says(&a, 0, "try later");
+    driver_answer_done(&a);
+    ck_assert_int_eq(pgtemp_int(db, "SELECT next_lead_no FROM device WHERE device_id = 1"),
+                     DRIVER_LEADS_MAX);
+}
+END_TEST
+
+/* More must be free than there is: the asker waits, and devices are taken all the same. */
+START_TEST(a_disk_that_is_nearly_full_takes_no_leads)
+{
+    struct lead_row row = lead(1, 60120000001);
+
+    driver_stop(&d);
+    d.disk_free_min = 101;
+    driver_start(&d, pg, "work");
+    have_devices(1, 1);
+    struct driver_answer a = put_leads(&row, 1);
+    ck_assert_int_eq(a.reply.status, STATUS_RETRY);
+    ck_assert_ptr_nonnull(strstr(a.reply.reason.data, "disk"));
+    driver_answer_done(&a);
+    d.disk_free_min = 0;
+}
+END_TEST
+
 static Suite *
 suite(void)
 {
@@ -595,6 +639,8 @@ suite(void)
     tcase_add_test(t, shared_phones_are_refused_on_demand);
     tcase_add_test(t, batches_in_flight_together_may_overlap);
     tcase_add_test(t, a_full_batch_across_many_devices_is_stored);
+    tcase_add_test(t, a_device_takes_so_many_leads_and_no_more);
+    tcase_add_test(t, a_disk_that_is_nearly_full_takes_no_leads);
     suite_add_tcase(s, t);
     return s;
 }

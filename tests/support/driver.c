@@ -104,6 +104,7 @@ start_partition(struct driver *d)
         .token_key = d->token_key,
         .base_url = "http://127.0.0.1:1",
         .version = "v25.0",
+        .retention = {.message_days = 3, .direct_days = 7},
         .timing = {.send_window = 500000,
                    .commit = 200000,
                    .connect = 200000,
@@ -126,7 +127,10 @@ start_partition(struct driver *d)
 static void
 start_rpc(struct driver *d)
 {
-    struct row_limits limits = {.gap_min_ms = 50, .allow_http = false};
+    struct row_limits rows = {.gap_min_ms = 50, .allow_http = false};
+    struct intake_limits limits = {.leads_max = DRIVER_LEADS_MAX,
+                                   .disk_free_min = d->disk_free_min,
+                                   .disk = d->state_dir};
     char url[64];
 
     snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", free_port());
@@ -137,7 +141,7 @@ start_rpc(struct driver *d)
                                       on_request, d),
                      0);
     d->replies.server = d->server;
-    ck_assert_int_eq(intake_new(&d->intake, &d->replies, d->token_key, &limits), 0);
+    ck_assert_int_eq(intake_new(&d->intake, &d->replies, d->token_key, &rows, &limits), 0);
     ck_assert_int_eq(answers_new(&d->answers, &d->replies), 0);
     ck_assert_int_eq(acts_new(&d->acts, &d->replies, d->token_key), 0);
     ck_assert_int_eq(rpc_client_start(&d->client, &d->loop, url, &d->admin_key, &d->peers,
@@ -189,7 +193,8 @@ is_connected(struct driver *d, void *arg _unused_)
 void
 driver_start(struct driver *d, const struct pgtemp *pg, const char *database)
 {
-    *d = (struct driver){.state_dir = "/tmp/fleetcast-driver-XXXXXX"};
+    *d = (struct driver){.state_dir = "/tmp/fleetcast-driver-XXXXXX",
+                         .disk_free_min = d->disk_free_min};
     log_open("test", database, LOG_LEVEL_WARNING);
     ck_assert_int_eq(secret_start(), 0);
     ck_assert_ptr_nonnull(mkdtemp(d->state_dir));

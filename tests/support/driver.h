@@ -14,6 +14,8 @@
 #include "shared/secret.h"
 #include "tests/support/pgtemp.h"
 
+#define DRIVER_LEADS_MAX 2500u
+
 struct driver {
     uv_loop_t loop;
     uv_timer_t patience;
@@ -34,7 +36,8 @@ struct driver {
     char state_dir[64], dsn[PGTEMP_DSN_MAX];
     uint64_t request_id;
     unsigned partitions_stopped;
-    int exit_code; /* of the partition's news */
+    uint32_t disk_free_min; /* percent: may be set before driver_start */
+    int exit_code;          /* of the partition's news */
 };
 
 /* An answer that a test waits for. `message` holds what reply points into. */
