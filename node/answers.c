@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "node/explain.h"
 #include "node/outcome.h"
 #include "node/store.h"
 #include "proto/token.h"
@@ -45,7 +46,14 @@ enum paging {
     PAGING_STATEMENTS /* one page per statement: each may read a whole table */
 };
 
-enum argument { ARGUMENT_END, ARGUMENT_DEVICE, ARGUMENT_SINCE /* may be absent */ };
+enum argument {
+    ARGUMENT_END,
+    ARGUMENT_DEVICE,
+    ARGUMENT_SINCE, /* may be absent */
+    ARGUMENT_PHONE,
+    ARGUMENT_NAME, /* "" too */
+    ARGUMENT_TOKEN /* becomes device and uuid */
+};
 
 struct question {
     const char *name;
@@ -54,6 +62,7 @@ struct question {
     enum argument argument;
     unsigned column_count;
     const struct column *columns;
+    explain_fn *explain; /* memory writes the rows; the statement's are its material */
 };
 
 #define MESSAGES_TOKEN   6u /* places of the cursor's columns in messages_columns */
@@ -111,8 +120,36 @@ static const struct column verify_columns[] = {
     {"example", COLUMN_TEXT},
 };
 
-#define COLUMNS(array) ARRAY_SIZE(array), array
-#define VERIFY_COUNT   (STORE_VERIFY_CURSORS - STORE_VERIFY_EPOCHS + 1u)
+static const struct column explain_device_columns[] = {
+    {"item", COLUMN_TEXT},
+    {"verdict", COLUMN_TEXT},
+    {"opens", COLUMN_TIME},
+    {"detail", COLUMN_TEXT},
+};
+static const struct column explain_lead_columns[] = {
+    {"device_id", COLUMN_INT}, {"lead_no", COLUMN_INT},  {"source", COLUMN_TEXT},
+    {"kind", COLUMN_TEXT},     {"revision", COLUMN_INT}, {"step", COLUMN_INT},
+    {"attempt", COLUMN_INT},   {"state", COLUMN_TEXT},   {"due", COLUMN_TIME},
+    {"held_by", COLUMN_TEXT},  {"opens", COLUMN_TIME},   {"detail", COLUMN_TEXT},
+};
+static const struct column explain_message_columns[] = {
+    {"at", COLUMN_TIME},
+    {"event", COLUMN_TEXT},
+    {"detail", COLUMN_TEXT},
+};
+static const struct column explain_source_columns[] = {
+    {"bucket", COLUMN_TEXT},
+    {"count", COLUMN_INT},
+    {"detail", COLUMN_TEXT},
+};
+static const struct column capacity_columns[] = {
+    {"devices", COLUMN_INT},    {"leads", COLUMN_INT},  {"rate_milli", COLUMN_INT},
+    {"finish_at", COLUMN_TIME}, {"limit", COLUMN_TEXT}, {"devices_never", COLUMN_INT},
+};
+
+#define COLUMNS(array)   ARRAY_SIZE(array), array, NULL
+#define EXPLAINED(name_) ARRAY_SIZE(name_##_columns), name_##_columns
+#define VERIFY_COUNT     (STORE_VERIFY_CURSORS - STORE_VERIFY_EPOCHS + 1u)
 
 static const struct question questions[] = {
     {"devices", STORE_ANSWER_DEVICES, 1, PAGING_NUMBER, ARGUMENT_END, COLUMNS(device_columns)},
@@ -126,6 +163,16 @@ static const struct question questions[] = {
     {"locate", STORE_ANSWER_LOCATE, 1, PAGING_NONE, ARGUMENT_DEVICE, COLUMNS(locate_columns)},
     {"verify", STORE_VERIFY_EPOCHS, VERIFY_COUNT, PAGING_STATEMENTS, ARGUMENT_END,
      COLUMNS(verify_columns)},
+    {"explain_device", STORE_EXPLAIN_DEVICE, 1, PAGING_NONE, ARGUMENT_DEVICE,
+     EXPLAINED(explain_device), explain_device},
+    {"explain_lead", STORE_EXPLAIN_LEAD, 1, PAGING_NONE, ARGUMENT_PHONE, EXPLAINED(explain_lead),
+     explain_lead},
+    {"explain_message", STORE_EXPLAIN_MESSAGE, 1, PAGING_NONE, ARGUMENT_TOKEN,
+     EXPLAINED(explain_message), explain_message},
+    {"explain_source", STORE_EXPLAIN_SOURCE, 1, PAGING_NONE, ARGUMENT_NAME,
+     EXPLAINED(explain_source), explain_source},
+    {"capacity", STORE_EXPLAIN_CAPACITY, 1, PAGING_NONE, ARGUMENT_NAME, EXPLAINED(capacity),
+     explain_capacity},
 };
 
 struct answers {
@@ -252,6 +299,18 @@ put_cursor(struct db_args *args, struct asked *asked, struct slice cursor)
 }
 
 static bool
+put_token(struct db_args *args, struct slice text)
+{
+    struct token token;
+
+    if (token_parse(&token, text) < 0)
+        return false;
+    db_put_int8(args, token.device_id);
+    db_put_uuid(args, &token.id);
+    return true;
+}
+
+static bool
 put_arguments(struct db_args *args, enum argument kind, const struct ask *ask)
 {
     struct slice first = ask->argument_count > 0 ? ask->arguments[0] : (struct slice){"", 0};
@@ -259,6 +318,11 @@ put_arguments(struct db_args *args, enum argument kind, const struct ask *ask)
     case ARGUMENT_END: return ask->argument_count == 0;
     case ARGUMENT_DEVICE: return ask->argument_count == 1 && put_number(args, first, DEVICE_ID_MAX);
     case ARGUMENT_SINCE: return ask->argument_count <= 1 && put_since(args, first);
+    case ARGUMENT_PHONE: return ask->argument_count == 1 && put_number(args, first, INT64_MAX);
+    case ARGUMENT_NAME:
+        db_put_text(args, first);
+        return ask->argument_count == 1 && first.bytes <= CONTENT_NAME_MAX;
+    case ARGUMENT_TOKEN: return ask->argument_count == 1 && put_token(args, first);
     }
     return false;
 }
@@ -392,29 +456,55 @@ make_page(const struct asked *asked, const struct db_reply *reply, struct page *
 }
 
 static void
-answer_page(const struct asked *asked, const struct db_reply *reply)
+send_rows(const struct asked *asked, struct cell *cells, uint32_t rows, const char *cursor)
 {
     const struct question *question = asked->question;
     struct slice names[COLUMNS_MAX];
+    struct reply r = {.kind = MESSAGE_ASK,
+                      .status = STATUS_OK,
+                      .answer = {.column_count = question->column_count,
+                                 .columns = names,
+                                 .row_count = rows,
+                                 .cells = cells,
+                                 .cursor = {cursor, strlen(cursor)}}};
+
+    for (unsigned c = 0; c < question->column_count; c++)
+        names[c] = (struct slice){question->columns[c].name, strlen(question->columns[c].name)};
+    replies_send(asked->answers->replies, asked->ticket, &r);
+}
+
+static void
+no_memory(const struct asked *asked)
+{
+    replies_status(asked->answers->replies, asked->ticket, MESSAGE_ASK, STATUS_FAILED,
+                   "out of memory");
+}
+
+static void
+answer_page(const struct asked *asked, const struct db_reply *reply)
+{
     struct page page;
 
-    if (!make_page(asked, reply, &page)) {
-        replies_status(asked->answers->replies, asked->ticket, MESSAGE_ASK, STATUS_FAILED,
-                       "out of memory");
-    } else {
-        for (unsigned c = 0; c < question->column_count; c++)
-            names[c] = (struct slice){question->columns[c].name, strlen(question->columns[c].name)};
-        struct reply r = {.kind = MESSAGE_ASK,
-                          .status = STATUS_OK,
-                          .answer = {.column_count = question->column_count,
-                                     .columns = names,
-                                     .row_count = page.rows,
-                                     .cells = page.cells,
-                                     .cursor = {page.cursor, strlen(page.cursor)}}};
-        replies_send(asked->answers->replies, asked->ticket, &r);
-    }
+    if (make_page(asked, reply, &page))
+        send_rows(asked, page.cells, page.rows, page.cursor);
+    else
+        no_memory(asked);
     free(page.cells);
     free(page.words);
+}
+
+static void
+answer_explained(const struct asked *asked, const struct db_reply *reply)
+{
+    struct explain e;
+
+    if (explain_begin(&e, asked->partition, reply, asked->question->column_count) == 0) {
+        asked->question->explain(&e);
+        send_rows(asked, e.cells, e.row_count, "");
+    } else {
+        no_memory(asked);
+    }
+    explain_end(&e);
 }
 
 /* The asker heard nothing for a while and asked again on a new session: what the database is
@@ -460,7 +550,9 @@ on_answered(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
     struct asked *asked = arg;
 
-    if (outcome == DB_DONE)
+    if (outcome == DB_DONE && asked->question->explain)
+        answer_explained(asked, reply);
+    else if (outcome == DB_DONE)
         answer_page(asked, reply);
     else if (outcome == DB_REFUSED)
         replies_status(asked->answers->replies, asked->ticket, MESSAGE_ASK, STATUS_FAILED,

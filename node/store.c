@@ -1118,6 +1118,113 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "SELECT d.device_id, o.partition, d.residence, d.moved_to, o.driver,"
         " o.epoch FROM device d, owner o WHERE d.device_id = $1::bigint"},
 
+    /*
+     * Explain: the database's part, in one statement and so in one snapshot; memory adds the gates.
+     */
+    /* $1 device -> one row: name, transport, address, residence; per kind (direct, campaign,
+     * sequence) how many wait and when the first is due; claimed, unknown, behind cursors, id. */
+    [STORE_EXPLAIN_DEVICE] = {"explain_device",
+        "SELECT d.name, d.transport, d.address, d.residence::int, w.*,"
+        " coalesce((SELECT sum(a.upto - a.cursor) FROM audience a JOIN source s USING (source_id)"
+        " WHERE a.device_id = d.device_id AND s.kind = 1 AND s.state <> 2 AND a.cursor < a.upto),"
+        " 0)::bigint, d.device_id FROM device d CROSS JOIN LATERAL"
+        " (SELECT count(*) FILTER (WHERE e.state = 0 AND s.kind = 0),"
+        " min(e.due_at) FILTER (WHERE e.state = 0 AND s.kind = 0),"
+        " count(*) FILTER (WHERE e.state = 0 AND s.kind = 1),"
+        " min(e.due_at) FILTER (WHERE e.state = 0 AND s.kind = 1),"
+        " count(*) FILTER (WHERE e.state = 0 AND s.kind = 2),"
+        " min(e.due_at) FILTER (WHERE e.state = 0 AND s.kind = 2),"
+        " count(*) FILTER (WHERE e.state = 1), count(*) FILTER (WHERE e.state = 2)"
+        " FROM enrollment e JOIN source s USING (source_id) WHERE e.device_id = d.device_id) w"
+        " WHERE d.device_id = $1::bigint"},
+    /* $1 phone -> its rows: 0 waiting, 1 claimed, 2 unknown, 3 through, 4 behind the cursor, 5 the
+     * cursor has passed and nothing waits. */
+    [STORE_EXPLAIN_LEAD] = {"explain_lead",
+        "WITH l AS MATERIALIZED (SELECT device_id, lead_no FROM lead WHERE phone = $1::bigint),"
+        " x AS (SELECT l.device_id, l.lead_no, s.source_id, e.revision::int, e.step::int,"
+        " e.state::int, e.due_at AS due, e.attempt::int, 0 AS reason FROM l CROSS JOIN source s"
+        " JOIN enrollment e USING (device_id, source_id, lead_no)"
+        " UNION ALL SELECT c.device_id, c.lead_no, 0, e.revision, e.step, e.state, e.due_at,"
+        " e.attempt, 0 FROM direct c JOIN enrollment e ON e.device_id = c.device_id"
+        " AND e.source_id = 0 AND e.lead_no = c.lead_no WHERE c.phone = $1::bigint"
+        " UNION ALL SELECT l.device_id, l.lead_no, s.source_id, s.revision, n.step, 3, n.ended_at,"
+        " 0, n.reason FROM l CROSS JOIN source s JOIN enrollment_end n"
+        " USING (device_id, source_id, lead_no)"
+        " UNION ALL SELECT l.device_id, l.lead_no, s.source_id, s.revision, 0,"
+        " CASE WHEN l.lead_no > a.cursor THEN 4 ELSE 5 END, 'infinity', 0, 0 FROM l"
+        " JOIN audience a USING (device_id) JOIN source s USING (source_id)"
+        " WHERE s.kind = 1 AND l.lead_no <= a.upto AND NOT EXISTS (SELECT FROM enrollment e"
+        " WHERE e.device_id = l.device_id AND e.source_id = a.source_id"
+        " AND e.lead_no = l.lead_no))"
+        " SELECT x.device_id, x.lead_no, s.name, s.kind, x.revision, x.step, x.state, x.due,"
+        " x.source_id, x.attempt, EXISTS (SELECT FROM optout o WHERE o.account = d.account"
+        " AND o.phone = $1::bigint), x.reason FROM x JOIN source s USING (source_id)"
+        " JOIN device d USING (device_id) ORDER BY x.device_id, x.state, x.due, x.source_id"
+        " LIMIT 500"},
+    /* $1 device, $2 token -> what happened to it in order: 0 enrolled, 1 claimed, 2 settled,
+     * 3 receipt, 4 now. While it is claimed there is no message row yet: the token has the time. */
+    [STORE_EXPLAIN_MESSAGE] = {"explain_message",
+        "WITH m AS MATERIALIZED (SELECT * FROM message WHERE token = $2::uuid),"
+        " e AS MATERIALIZED (SELECT e.* FROM enrollment e WHERE e.device_id = $1::bigint"
+        " AND (e.token = $2::uuid OR EXISTS (SELECT FROM m WHERE m.source_id = e.source_id"
+        " AND m.lead_no = e.lead_no))),"
+        " w AS (SELECT source_id, lead_no FROM m UNION SELECT source_id, lead_no FROM e)"
+        " SELECT t.at, 0, 0, 0, t.trigger, 0, 0, 0::bigint FROM w JOIN trigger_use t"
+        " ON t.device_id = $1::bigint AND t.lead_no = w.lead_no AND t.source_id = w.source_id"
+        " UNION ALL SELECT claimed_at, 1, 0, 0, coalesce((SELECT driver FROM epoch_history h"
+        " WHERE h.epoch = m.epoch), ''), step, attempt, epoch FROM m"
+        " UNION ALL SELECT to_timestamp(('x' || substr(replace(token::text, '-', ''), 1, 12))"
+        "::bit(48)::bigint / 1000.0), 1, 0, 0, coalesce((SELECT driver FROM epoch_history h"
+        " WHERE h.epoch = e.epoch), ''), step, attempt, epoch FROM e"
+        " WHERE state = 1 AND token = $2::uuid"
+        " UNION ALL SELECT settled_at, 2, state, reason, provider_id, 0, 0, 0 FROM m"
+        " UNION ALL SELECT at, 3, state, reason, provider_id, 0, 0, 0 FROM receipt"
+        " WHERE token = $2::uuid"
+        " UNION ALL SELECT now(), 4, state, 0, '', step, attempt, epoch FROM e"
+        " UNION ALL SELECT n.ended_at, 4, 3, n.reason, '', n.step, 0, 0 FROM w"
+        " JOIN enrollment_end n ON n.device_id = $1::bigint AND n.source_id = w.source_id"
+        " AND n.lead_no = w.lead_no ORDER BY 1, 2 LIMIT 500"},
+    /* $1 name -> its counts, then live rows by device, revision and step: due, later, claimed. */
+    [STORE_EXPLAIN_SOURCE] = {"explain_source",
+        "WITH s AS MATERIALIZED (SELECT source_id, state FROM source WHERE name = $1::text"
+        " AND source_id > 0)"
+        " SELECT coalesce(p.audience, 0), coalesce(p.not_in_audience, 0), coalesce(p.sent, 0),"
+        " coalesce(p.failed, 0), coalesce(p.unknown, 0), coalesce(p.expired, 0),"
+        " coalesce(p.skipped, 0), coalesce(p.cancelled, 0), s.state::bigint, s.source_id::bigint,"
+        " NULL::timestamptz, 0 FROM s LEFT JOIN progress p USING (source_id)"
+        " UNION ALL SELECT d.device_id, x.revision, x.step, x.due, x.later, x.claimed, 0, 0, 0, 0,"
+        " x.first_due, 1 FROM s CROSS JOIN device d CROSS JOIN LATERAL (SELECT revision, step,"
+        " count(*) FILTER (WHERE e.state = 0 AND e.due_at <= now()) AS due,"
+        " count(*) FILTER (WHERE e.state = 0 AND e.due_at > now()) AS later,"
+        " count(*) FILTER (WHERE e.state = 1) AS claimed,"
+        " min(e.due_at) FILTER (WHERE e.state = 0 AND e.due_at > now()) AS first_due"
+        " FROM enrollment e WHERE e.device_id = d.device_id AND e.source_id = s.source_id"
+        " AND e.state <> 2 GROUP BY 1, 2) x ORDER BY 12"},
+    /*
+     * $1 name, '' = all that are active -> by device, source, revision and step (-1: not begun) how
+     * many rows are still to be sent: live, behind the cursor, a draft's leads, leads whose trigger
+     * waits.
+     */
+    [STORE_EXPLAIN_CAPACITY] = {"explain_capacity",
+        "WITH s AS MATERIALIZED (SELECT source_id, kind, state, revision, devices, filter, trigger"
+        " FROM source WHERE kind IN (1, 2) AND CASE $1::text WHEN '' THEN state = 0"
+        " ELSE name = $1::text END)"
+        " SELECT d.device_id, s.source_id, x.revision, x.step, x.n FROM device d CROSS JOIN s"
+        " CROSS JOIN LATERAL (SELECT revision, step, count(*) AS n FROM enrollment e"
+        " WHERE e.device_id = d.device_id AND e.source_id = s.source_id AND e.state <> 2"
+        " GROUP BY 1, 2"
+        " UNION ALL SELECT s.revision, -1::smallint, a.upto - a.cursor FROM audience a"
+        " WHERE a.device_id = d.device_id AND a.source_id = s.source_id AND s.kind = 1"
+        " AND a.cursor < a.upto"
+        " UNION ALL SELECT s.revision, -1::smallint, CASE WHEN s.filter = '{}' THEN d.next_lead_no"
+        " ELSE (SELECT count(*) FROM lead l WHERE l.device_id = d.device_id"
+        " AND l.attributes @> s.filter) END"
+        " WHERE s.kind = 1 AND s.state = 3 AND d.device_id <@ s.devices"
+        " UNION ALL SELECT s.revision, -1::smallint, (SELECT count(*) FROM lead l"
+        " WHERE l.device_id = d.device_id AND l.trigger = s.trigger AND l.trigger <> ''"
+        " AND l.attributes @> s.filter) WHERE s.kind = 2 AND d.device_id <@ s.devices) x"
+        " WHERE d.residence = 0 AND x.n > 0 ORDER BY d.device_id"},
+
     /* Verify: each is one invariant, seen in one snapshot -> name, holds, offences, an example. */
     [STORE_VERIFY_EPOCHS] = {"verify_epochs",
         VERIFY("epochs rise and one driver took each",
