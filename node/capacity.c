@@ -149,7 +149,8 @@ what_binds(const struct walk *k, uint64_t sent, uint32_t limit)
     return k->hourly_bound ? CAPACITY_HOURLY : CAPACITY_GAP;
 }
 
-/* The days after today. False: it never ends. */
+/* The days after today; *ret_limit is what put the rest off, the last time. False: it never ends.
+ */
 static bool
 walk_days(struct walk *k, enum capacity_limit *ret_limit)
 {
@@ -162,7 +163,6 @@ walk_days(struct walk *k, enum capacity_limit *ret_limit)
 
         day.hourly_bound = false;
         if (walk_day(&day, 0)) {
-            *ret_limit = what_binds(&day, day.day_used, limit);
             *k = day;
             return true;
         }
@@ -216,10 +216,14 @@ capacity_device_end(const struct capacity_device *d, const struct warmup *w, int
     struct walk k = begin(d, w, at);
     uint32_t today = day_limit(&k);
     uint64_t used = quota_used(&d->hour, (int32_t) floor_div(k.local, HOUR));
+    struct walk first = k;
+    bool done = walk_day(&first, used);
 
-    if (walk_day(&k, used))
-        limit = what_binds(&k, k.day_used, today);
-    else if (!walk_days(&k, &limit))
+    /* The day's own count is over at its end: whether it was full is asked of what went out. */
+    limit = done ? (first.hourly_bound ? CAPACITY_HOURLY : CAPACITY_GAP)
+                 : what_binds(&first, k.day_used + k.left - first.left, today);
+    k = first;
+    if (!done && !walk_days(&k, &limit))
         return never;
     return ends(d, now, k.last - k.offset, limit);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define NOW (100 * USEC_PER_SEC)
+#define DAY ((int64_t) 86400000000)
 #define DB  1764000000000000 /* the database's clock at BOOTTIME 0: 2025-11-24 16:00 UTC */
 
 static struct breaker url, scope, account;
@@ -25,6 +26,7 @@ setup(void)
     device->account_breaker = &account;
     device->min_delay_ms = 5000;
     device->max_delay_ms = 15000;
+    ck_assert_int_eq(warmup_parse(&warmup, "0:20,4:50,31:0", &(const char *){NULL}), 0);
 }
 
 static void
@@ -117,6 +119,123 @@ START_TEST(gap_within_bounds)
 }
 END_TEST
 
+/* ---- gates by the database's clock ---- */
+
+static struct zone utc;
+
+/* BOOTTIME at which the device's local clock (UTC) stands `minutes` behind midnight. */
+static usec_t
+at_minute(int minutes)
+{
+    return (usec_t) ((DB / DAY + 1) * DAY - DB + (int64_t) minutes * 60000000);
+}
+
+static void
+with_zone(void)
+{
+    utc = (struct zone){.until = DB + 15 * DAY,
+                        .piece_count = 1,
+                        .pieces = {{.from = DB - 2 * DAY, .offset = 0}},
+                        .name = (char *) "UTC"};
+    device->zone = &utc;
+}
+
+START_TEST(a_paused_device_goes_on_by_itself)
+{
+    device->paused_until = DB + (int64_t) NOW + 7;
+    expect(true, NOW, GATE_PAUSED, NOW + 7);
+    expect(true, NOW + 7, GATE_OPEN, NOW + 7);
+    device->paused_until = INT64_MAX;
+    expect(true, NOW, GATE_PAUSED, USEC_INFINITY);
+}
+END_TEST
+
+START_TEST(the_later_of_two_pauses_counts)
+{
+    struct pace_now now = {.driver_open = true,
+                           .at = NOW,
+                           .db_at = DB + (int64_t) NOW,
+                           .cluster_paused = true,
+                           .cluster_until = DB + (int64_t) NOW + 10};
+
+    struct pace_verdict v = pace_decide(device, &now);
+    ck_assert_int_eq(v.gate, GATE_PAUSED);
+    ck_assert_int_eq(v.cause, PACE_CLUSTER);
+    ck_assert_int_eq(v.db_opens, DB + (int64_t) NOW + 10);
+    ck_assert_uint_eq(v.opens, NOW + 10);
+    device->paused_until = DB + (int64_t) NOW + 11;
+    v = pace_decide(device, &now);
+    ck_assert_int_eq(v.cause, PACE_PLAIN);
+    ck_assert_uint_eq(v.opens, NOW + 11);
+    ck_assert(!pace_still(device, &now));
+    device->paused_until = INT64_MIN;
+    now.cluster_until = now.db_at; /* over */
+    ck_assert_int_eq(pace_decide(device, &now).gate, GATE_OPEN);
+    ck_assert(pace_still(device, &now));
+}
+END_TEST
+
+START_TEST(quiet_hours_hold_until_they_end)
+{
+    with_zone();
+    device->quiet = (struct content_window){.from = 21 * 60, .to = 8 * 60};
+    expect(true, at_minute(21 * 60) - 1, GATE_OPEN, at_minute(21 * 60) - 1);
+    expect(true, at_minute(21 * 60), GATE_QUIET, at_minute(32 * 60));
+    expect(true, at_minute(32 * 60), GATE_OPEN, at_minute(32 * 60));
+    device->zone = &(struct zone){.name = (char *) "Asia/Kuala_Lumpur"};
+    expect(true, at_minute(12 * 60), GATE_QUIET, USEC_INFINITY); /* not read yet: no guess */
+}
+END_TEST
+
+/* The smallest limit wins; each opens when its own unit ends. */
+START_TEST(caps_and_warm_up)
+{
+    int32_t today = (int32_t) (DB / DAY) + 1;
+
+    with_zone();
+    device->warm_from = today - 4; /* 50 */
+    device->daily_cap = 60;
+    device->hourly_cap = 10;
+    device->day = (struct quota){.unit = today, .used = 49};
+    device->hour = (struct quota){.unit = today * 24 + 13, .used = 9};
+    expect(true, at_minute(13 * 60), GATE_OPEN, at_minute(13 * 60));
+    device->hour.used = 10;
+    expect(true, at_minute(13 * 60 + 59), GATE_HOURLY, at_minute(14 * 60));
+    expect(true, at_minute(14 * 60), GATE_OPEN, at_minute(14 * 60));
+    device->day.used = 50;
+    expect(true, at_minute(13 * 60), GATE_HOURLY, at_minute(14 * 60));
+    expect(true, at_minute(14 * 60), GATE_WARMUP, at_minute(24 * 60));
+    device->day.used = 60;
+    expect(true, at_minute(24 * 60) - 1, GATE_CAP, at_minute(24 * 60));
+    expect(true, at_minute(24 * 60), GATE_OPEN, at_minute(24 * 60));
+    ck_assert_uint_eq(pace_day_limit(device, &warmup, today), 50);
+    device->daily_cap = 30;
+    ck_assert_uint_eq(pace_day_limit(device, &warmup, today), 30);
+    device->zone = &(struct zone){.name = (char *) "UTC"};
+    expect(true, at_minute(24 * 60), GATE_CAP, USEC_INFINITY);
+}
+END_TEST
+
+START_TEST(explained_each_on_its_own)
+{
+    struct pace_verdict all[GATE_COUNT];
+    struct pace_now now = {.at = NOW, .db_at = DB + (int64_t) NOW, .warmup = &warmup};
+
+    with_zone();
+    device->health = 3;
+    device->gap_ends = NOW + 5;
+    device->paused_until = INT64_MAX;
+    pace_explain(device, &now, all);
+    for (enum gate g = GATE_OPEN; g < GATE_COUNT; g++) {
+        bool holds = g == GATE_DRIVER || g == GATE_HEALTH || g == GATE_PAUSED || g == GATE_GAP;
+        ck_assert_str_eq(gate_name(all[g].gate), gate_name(holds ? g : GATE_OPEN));
+    }
+    ck_assert_uint_eq(all[GATE_GAP].opens, NOW + 5);
+    ck_assert_int_eq(all[GATE_GAP].db_opens, DB + (int64_t) NOW + 5);
+    ck_assert_int_eq(all[GATE_PAUSED].db_opens, INT64_MAX);
+}
+END_TEST
+
 START_TEST(every_gate_has_its_name)
 {
     for (int a = GATE_OPEN; a < GATE_COUNT; a++) {
@@ -141,6 +260,11 @@ main(void)
     tcase_add_test(all, each_breaker_holds);
     tcase_add_test(all, gap_within_bounds);
     tcase_add_test(all, every_gate_has_its_name);
+    tcase_add_test(all, a_paused_device_goes_on_by_itself);
+    tcase_add_test(all, the_later_of_two_pauses_counts);
+    tcase_add_test(all, quiet_hours_hold_until_they_end);
+    tcase_add_test(all, caps_and_warm_up);
+    tcase_add_test(all, explained_each_on_its_own);
     suite_add_tcase(suite, all);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
