@@ -106,9 +106,10 @@ zonedata_tick(struct zonedata *z, usec_t now)
 {
     struct slice names[ZONES_PER_ASK];
     const struct db_call call = {.statement = STORE_ZONES, .args = &z->args};
+    struct db *lane = dbpool_lane(z->p->pool, LANE_QUERY);
     unsigned count;
 
-    if (z->asked_count > 0 || z->p->offset_at == 0 ||
+    if (z->asked_count > 0 || z->p->offset_at == 0 || !db_ready(lane) ||
         (z->p->state != PARTITION_LOADING && z->p->state != PARTITION_OPEN))
         return USEC_INFINITY;
     if (now < z->not_before && z->seen == zones_count(z->p->zones))
@@ -123,7 +124,7 @@ zonedata_tick(struct zonedata *z, usec_t now)
     db_args_reset(&z->args);
     db_put_texts(&z->args, names, count);
     db_put_int4(&z->args, DAYS_AHEAD);
-    if (db_submit(dbpool_lane(z->p->pool, LANE_QUERY), &call, 1, READ_TIMEOUT, on_zones, z) == 0)
+    if (db_submit(lane, &call, 1, READ_TIMEOUT, on_zones, z) == 0)
         z->asked_count = count;
     else
         z->not_before = now + READ_AGAIN;
