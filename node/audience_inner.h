@@ -29,6 +29,10 @@ struct fill {
     struct entry rows[FILL_ENTRIES_MAX];
 };
 
+/* The sender's transactions stand behind those of enrol and passes, on one lane: one that took
+ * longer is followed by a smaller one. */
+#define AUDIENCE_SLOW (30 * USEC_PER_MSEC)
+
 #define ENROL_LEADS_MIN   4u
 #define ENROL_DEVICES_MAX (ENROL_ROWS_MAX / ENROL_LEADS_MIN)
 
@@ -61,6 +65,7 @@ struct pass {
     uint64_t round;
     usec_t not_before, asked_at;
     int32_t source_id, after; /* as asked for */
+    unsigned devices, rows;   /* of one page */
     struct db_args args;
 };
 

@@ -8,8 +8,8 @@
 #define ENROL_LOOKS_MAX 500u /* at devices in one tick, while the bucket is empty */
 #define ENROL_RATE      2000 /* rows a second, or the sending rate if that is more */
 #define ENROL_COST_MIN  16u  /* of a transaction that enrols nothing: it must not repeat at once */
-#define ENROL_SLOW      (30 * USEC_PER_MSEC) /* the sender's transactions stand behind it */
 #define ENROL_ROWS_MIN  16u
+#define ENROL_ROWS_INIT 64u
 
 /* ---- who wants leads ---- */
 
@@ -243,21 +243,27 @@ read_open(struct audience *a, const struct db_reply *reply)
 }
 
 /*
- * A due send must not stand behind an enrolment: when one was slow, the next one is half as long,
- * but never so short that fewer leads come in than go out.
+ * A due send must not stand behind an enrolment: when one was slow, or took so long that it was
+ * given up with its connection, the next one is half as long; but never so short that fewer leads
+ * come in than go out.
  */
 static void
-adapt(struct audience *a, usec_t now)
+adapt(struct audience *a, bool done, usec_t now)
 {
     struct enrol *e = &a->enrol;
     usec_t took = now - e->asked_at;
     uint64_t sent = meter_rate_milli(&a->p->meter, now) * 2u * took / (1000 * USEC_PER_SEC);
     unsigned least = (unsigned) MIN_OF(ENROL_ROWS_MIN + sent, ENROL_ROWS_MAX);
 
-    histogram_add(&a->p->meter.enrol_time, took);
-    meter_lock(&a->p->meter, took);
-    e->rows_max = took > ENROL_SLOW ? e->rows_max / 2 : e->rows_max * 2;
-    e->rows_max = MAX_OF(least, MIN_OF(e->rows_max, ENROL_ROWS_MAX));
+    if (done) {
+        histogram_add(&a->p->meter.enrol_time, took);
+        meter_lock(&a->p->meter, took);
+    }
+    if (!done || took > AUDIENCE_SLOW)
+        e->rows_max /= 2;
+    else
+        e->rows_max *= 2;
+    e->rows_max = MAX_OF(done ? least : ENROL_ROWS_MIN, MIN_OF(e->rows_max, ENROL_ROWS_MAX));
 }
 
 static void
@@ -269,12 +275,12 @@ on_enrolled(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 
     e->asked = false;
     carry(a, false);
+    adapt(a, outcome == DB_DONE, now);
     if (e->round != a->round)
         return;
     if (outcome == DB_REFUSED)
         partition_log_refused(a->p, "enrol", reply);
     if (outcome == DB_DONE) {
-        adapt(a, now);
         spend(e, join(a, reply, e->campaign_call, CLASS_CAMPAIGN) +
                      join(a, reply, e->trigger_call, CLASS_SEQUENCE));
         read_open(a, reply);
@@ -332,7 +338,7 @@ enrol_new(struct enrol *e)
 
     e->tokens_at = clock_boot();
     e->tokens_micro = ENROL_RATE * (int64_t) USEC_PER_SEC;
-    e->rows_max = ENROL_ROWS_MAX;
+    e->rows_max = ENROL_ROWS_INIT;
     e->steps = calloc(CONTENT_STORED_MAX, sizeof(*e->steps));
     e->revisions = calloc(CONTENT_STORED_MAX, sizeof(*e->revisions));
     e->delays = calloc(CONTENT_STORED_MAX, sizeof(*e->delays));

@@ -4,15 +4,14 @@
 
 #include "node/audience_inner.h"
 
-#define PASS_DEVICES 100
-#define PASS_ROWS    500
-#define PASS_REVISED 32 /* devices whose rows are read for an older revision, moved or not */
-#define RESTEPS_MAX  8192u
-#define RESTEP_BYTES 32u /* of one in the arrays */
+#define PASS_DEVICES  100u
+#define PASS_ROWS     500u
+#define PASS_ROWS_MIN 16u
+#define RESTEPS_MAX   8192u
+#define RESTEP_BYTES  32u /* of one in the arrays */
 
 static void
-page_asked(struct audience *a, struct pass *pass, const struct source *s, int32_t after,
-           int devices)
+page_asked(struct audience *a, struct pass *pass, const struct source *s, int32_t after)
 {
     pass->source_id = s->source_id;
     pass->after = after;
@@ -21,8 +20,8 @@ page_asked(struct audience *a, struct pass *pass, const struct source *s, int32_
     db_put_int8(&pass->args, (int64_t) a->p->epoch);
     db_put_int4(&pass->args, s->source_id);
     db_put_int4(&pass->args, after);
-    db_put_int4(&pass->args, devices);
-    db_put_int4(&pass->args, PASS_ROWS);
+    db_put_int4(&pass->args, (int32_t) pass->devices);
+    db_put_int4(&pass->args, (int32_t) pass->rows);
 }
 
 /* At most one a tick: the sender shares the lane. */
@@ -40,7 +39,37 @@ submit(struct audience *a, struct pass *pass, enum store_statement statement, us
     return pass->asked ? USEC_INFINITY : pass->not_before;
 }
 
-/* False: nothing of it counts. */
+/* As an enrolment. Rows are read of each device of a page, moved or not: so both are bounded. */
+static void
+adapt(struct pass *pass, bool done)
+{
+    bool slow = !done || clock_boot() - pass->asked_at > AUDIENCE_SLOW;
+
+    pass->devices = slow ? pass->devices / 2 : pass->devices * 2;
+    pass->devices = MAX_OF(1u, MIN_OF(pass->devices, PASS_DEVICES));
+    pass->rows = slow ? pass->rows / 2 : pass->rows * 2;
+    pass->rows = MAX_OF(PASS_ROWS_MIN, MIN_OF(pass->rows, PASS_ROWS));
+}
+
+/*
+ * The page is done when it had fewer rows than were asked for. A row that came back meanwhile set
+ * the source to an earlier device: then it goes on from there.
+ */
+static void
+turn_page(const struct pass *pass, const struct db_reply *reply, int64_t rows, bool *on,
+          int32_t *after)
+{
+    unsigned devices = db_rows(reply, 1);
+
+    if (*after != pass->after)
+        return;
+    if (devices == 0)
+        *on = false; /* behind the last device */
+    else if (rows < pass->rows)
+        *after = (int32_t) db_get_int(reply, 1, devices - 1, 0);
+}
+
+/* Answers whether it counts: it committed, and nothing was forgotten since. */
 static bool
 answered(struct audience *a, struct pass *pass, enum db_outcome outcome,
          const struct db_reply *reply, const char *what)
@@ -53,24 +82,9 @@ answered(struct audience *a, struct pass *pass, enum db_outcome outcome,
         meter_lock(&a->p->meter, clock_boot() - pass->asked_at);
         return true;
     }
+    adapt(pass, false);
     pass->not_before = clock_boot() + AUDIENCE_AGAIN;
     return false;
-}
-
-/* The page is done when it had fewer rows than one transaction takes. A row that came back
- * meanwhile set the source to an earlier device: then it goes on from there. */
-static void
-turn_page(const struct pass *pass, const struct db_reply *reply, int64_t rows, bool *on,
-          int32_t *after)
-{
-    unsigned devices = db_rows(reply, 1);
-
-    if (*after != pass->after)
-        return;
-    if (devices == 0)
-        *on = false; /* behind the last device */
-    else if (rows < PASS_ROWS)
-        *after = (int32_t) db_get_int(reply, 1, devices - 1, 0);
 }
 
 /* ---- cancelled ---- */
@@ -94,6 +108,7 @@ on_swept(void *arg, enum db_outcome outcome, const struct db_reply *reply)
             audience_live(a->p, d, -ended);
     }
     turn_page(pass, reply, rows, &s->sweep, &s->sweep_after);
+    adapt(pass, true);
 }
 
 static usec_t
@@ -106,7 +121,7 @@ tick_sweep(struct audience *a, usec_t now)
         return USEC_INFINITY;
     if (now < pass->not_before)
         return pass->not_before;
-    page_asked(a, pass, s, s->sweep_after, PASS_DEVICES);
+    page_asked(a, pass, s, s->sweep_after);
     return submit(a, pass, STORE_SWEEP, now, on_swept);
 }
 
@@ -135,6 +150,7 @@ on_moved(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         audience_look(a, d);
     }
     turn_page(pass, reply, rows, &s->restep, &s->restep_after);
+    adapt(pass, true);
 }
 
 /* The map from older steps to new ones, the newest revision, and where it goes on for who is
@@ -187,7 +203,7 @@ tick_restep(struct audience *a, usec_t now)
         return USEC_INFINITY;
     if (now < pass->not_before)
         return pass->not_before;
-    page_asked(a, pass, s, s->restep_after, PASS_REVISED);
+    page_asked(a, pass, s, s->restep_after);
     if (encode_restep(a, s) == 0)
         return submit(a, pass, STORE_RESTEP, now, on_moved);
     pass->not_before = now + AUDIENCE_AGAIN;
@@ -207,6 +223,8 @@ passes_new(struct audience *a)
 {
     int r = db_args_init(&a->sweep.args, 256u);
 
+    a->sweep.devices = a->restep.devices = 1;
+    a->sweep.rows = a->restep.rows = PASS_ROWS_MIN;
     return r < 0 ? r : db_args_init(&a->restep.args, RESTEPS_MAX * RESTEP_BYTES + 512u);
 }
 
