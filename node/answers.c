@@ -51,8 +51,9 @@ enum argument {
     ARGUMENT_DEVICE,
     ARGUMENT_SINCE, /* may be absent */
     ARGUMENT_PHONE,
-    ARGUMENT_NAME, /* "" too */
-    ARGUMENT_TOKEN /* becomes device and uuid */
+    ARGUMENT_NAME,  /* "" too */
+    ARGUMENT_TOKEN, /* becomes device and uuid */
+    ARGUMENT_LEAD   /* device_id, lead_no */
 };
 
 struct question {
@@ -107,8 +108,31 @@ static const struct column epoch_columns[] = {
 };
 static const struct column optout_columns[] = {
     {"number", COLUMN_INT},  {"account", COLUMN_TEXT}, {"phone", COLUMN_INT},
-    {"reason", COLUMN_TEXT}, {"at", COLUMN_TIME},
+    {"reason", COLUMN_TEXT}, {"at", COLUMN_TIME},      {"forgotten", COLUMN_INT},
 };
+static const struct column lead_of_phone_columns[] = {
+    {"device_id", COLUMN_INT}, {"lead_no", COLUMN_INT},    {"phone", COLUMN_INT},
+    {"name", COLUMN_TEXT},     {"trigger", COLUMN_TEXT},   {"attributes", COLUMN_TEXT},
+    {"account", COLUMN_TEXT},  {"opted_out", COLUMN_BOOL},
+};
+static const struct column enrollment_columns[] = {
+    {"source", COLUMN_TEXT},  {"kind", COLUMN_TEXT},     {"state", COLUMN_TEXT},
+    {"revision", COLUMN_INT}, {"step", COLUMN_INT},      {"attempt", COLUMN_INT},
+    {"due", COLUMN_TIME},     {"reason", COLUMN_REASON}, {"ended_at", COLUMN_TIME},
+};
+static const struct column trigger_columns[] = {
+    {"at", COLUMN_TIME},
+    {"trigger", COLUMN_TEXT},
+    {"source", COLUMN_TEXT},
+};
+static const struct column column_columns[] = {{"name", COLUMN_TEXT}};
+static const struct column position_columns[] = {
+    {"revision", COLUMN_INT},
+    {"step", COLUMN_INT},
+    {"state", COLUMN_TEXT},
+    {"count", COLUMN_INT},
+};
+static const struct column revision_columns[] = {{"revision", COLUMN_INT}, {"item", COLUMN_TEXT}};
 static const struct column locate_columns[] = {
     {"device_id", COLUMN_INT}, {"partition", COLUMN_TEXT}, {"residence", COLUMN_RESIDENCE},
     {"moved_to", COLUMN_TEXT}, {"driver", COLUMN_TEXT},    {"epoch", COLUMN_INT},
@@ -160,6 +184,17 @@ static const struct question questions[] = {
     {"partition", STORE_ANSWER_PARTITION, 1, PAGING_NONE, ARGUMENT_END, COLUMNS(partition_columns)},
     {"epochs", STORE_ANSWER_EPOCHS, 1, PAGING_NUMBER, ARGUMENT_END, COLUMNS(epoch_columns)},
     {"optouts", STORE_ANSWER_OPTOUTS, 1, PAGING_NUMBER, ARGUMENT_END, COLUMNS(optout_columns)},
+    {"leads_by_phone", STORE_ANSWER_LEADS_BY_PHONE, 1, PAGING_NUMBER, ARGUMENT_PHONE,
+     COLUMNS(lead_of_phone_columns)},
+    {"lead_enrollments", STORE_ANSWER_ENROLLMENTS, 1, PAGING_NONE, ARGUMENT_LEAD,
+     COLUMNS(enrollment_columns)},
+    {"lead_triggers", STORE_ANSWER_TRIGGERS, 1, PAGING_NONE, ARGUMENT_LEAD,
+     COLUMNS(trigger_columns)},
+    {"lead_columns", STORE_ANSWER_COLUMNS, 1, PAGING_NONE, ARGUMENT_END, COLUMNS(column_columns)},
+    {"sequence_positions", STORE_ANSWER_POSITIONS, 1, PAGING_NONE, ARGUMENT_NAME,
+     COLUMNS(position_columns)},
+    {"sequence_revisions", STORE_ANSWER_REVISIONS, 1, PAGING_NUMBER, ARGUMENT_NAME,
+     COLUMNS(revision_columns)},
     {"locate", STORE_ANSWER_LOCATE, 1, PAGING_NONE, ARGUMENT_DEVICE, COLUMNS(locate_columns)},
     {"verify", STORE_VERIFY_EPOCHS, VERIFY_COUNT, PAGING_STATEMENTS, ARGUMENT_END,
      COLUMNS(verify_columns)},
@@ -323,6 +358,9 @@ put_arguments(struct db_args *args, enum argument kind, const struct ask *ask)
         db_put_text(args, first);
         return ask->argument_count == 1 && first.bytes <= CONTENT_NAME_MAX;
     case ARGUMENT_TOKEN: return ask->argument_count == 1 && put_token(args, first);
+    case ARGUMENT_LEAD:
+        return ask->argument_count == 2 && put_number(args, first, DEVICE_ID_MAX) &&
+               put_number(args, ask->arguments[1], INT32_MAX);
     }
     return false;
 }

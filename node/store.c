@@ -145,6 +145,10 @@
         "daily_cap",                                                                               \
         daily) ", hourly_cap = " SAID_CAP("hourly_cap",                                            \
                                           hourly) ", warm_from = " SAID_WARM_FROM(warm)
+#define SOURCE_KIND                                                                                \
+    "CASE s.kind WHEN 0 THEN 'direct' WHEN 1 THEN 'campaign' WHEN 2 THEN 'sequence' END"
+#define ENROLLMENT_STATE                                                                           \
+    "CASE e.state WHEN 0 THEN 'waiting' WHEN 1 THEN 'claimed' ELSE 'unknown' END"
 #define VERIFY(name, offences)                                                                     \
     "SELECT '" name "'::text, count(*) = 0, count(*), coalesce(min(words), '')::text FROM "        \
     "(" offences ") AS o(words)"
@@ -1112,7 +1116,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " FROM epoch_history WHERE epoch > $1::bigint ORDER BY epoch"
         " LIMIT $2::int"},
     [STORE_ANSWER_OPTOUTS] = {"answer_optouts",
-        "SELECT number, account, phone, reason, at FROM optout"
+        "SELECT number, account, phone, reason, at, (SELECT count(*) FROM forgotten) FROM optout"
         " WHERE number > $1::bigint ORDER BY number LIMIT $2::int"},
     [STORE_ANSWER_LOCATE] = {"answer_locate",
         "SELECT d.device_id, o.partition, d.residence, d.moved_to, o.driver,"
@@ -1224,6 +1228,34 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " WHERE l.device_id = d.device_id AND l.trigger = s.trigger AND l.trigger <> ''"
         " AND l.attributes @> s.filter) WHERE s.kind = 2 AND d.device_id <@ s.devices) x"
         " WHERE d.residence = 0 AND x.n > 0 ORDER BY d.device_id"},
+    [STORE_ANSWER_LEADS_BY_PHONE] = {"answer_leads_by_phone",
+        "SELECT l.device_id, l.lead_no, l.phone, l.name, l.trigger, l.attributes::text, d.account,"
+        " EXISTS (SELECT FROM optout o WHERE o.account = d.account AND o.phone = l.phone)"
+        " FROM lead l JOIN device d USING (device_id) WHERE l.phone = $3::bigint"
+        " AND l.device_id > $1::bigint ORDER BY l.device_id LIMIT $2::int"},
+    /* What is live, then what ended; campaigns keep no ends. */
+    [STORE_ANSWER_ENROLLMENTS] = {"answer_enrollments",
+        "SELECT s.name, " SOURCE_KIND ", " ENROLLMENT_STATE ", e.revision, e.step, e.attempt,"
+        " e.due_at, 0::smallint, NULL::timestamptz FROM source s JOIN enrollment e"
+        " ON e.device_id = $1::bigint AND e.source_id = s.source_id AND e.lead_no = $2::bigint"
+        " UNION ALL SELECT s.name, " SOURCE_KIND ", 'ended', NULL, x.step, NULL, NULL, x.reason,"
+        " x.ended_at FROM source s JOIN enrollment_end x"
+        " ON x.device_id = $1::bigint AND x.source_id = s.source_id AND x.lead_no = $2::bigint"
+        " ORDER BY 9 NULLS FIRST, 1 LIMIT 500"},
+    [STORE_ANSWER_TRIGGERS] = {"answer_triggers",
+        "SELECT t.at, t.trigger, coalesce(s.name, '') FROM trigger_use t LEFT JOIN source s"
+        " USING (source_id) WHERE t.device_id = $1::bigint AND t.lead_no = $2::bigint"
+        " ORDER BY t.at DESC LIMIT 500"},
+    [STORE_ANSWER_COLUMNS] = {"answer_columns",
+        "SELECT name FROM lead_column ORDER BY name LIMIT 500"},
+    /* Goes over all of the source's live rows, device by device. */
+    [STORE_ANSWER_POSITIONS] = {"answer_positions",
+        "SELECT e.revision, e.step, " ENROLLMENT_STATE ", count(*) FROM source s, device d,"
+        " enrollment e WHERE s.name = $1::text AND e.device_id = d.device_id"
+        " AND e.source_id = s.source_id GROUP BY 1, 2, 3 ORDER BY 1 DESC, 2, 3 LIMIT 500"},
+    [STORE_ANSWER_REVISIONS] = {"answer_revisions",
+        "SELECT r.revision, r.item FROM source s JOIN source_revision r USING (source_id)"
+        " WHERE s.name = $3::text AND r.revision > $1::bigint ORDER BY r.revision LIMIT $2::int"},
 
     /* Verify: each is one invariant, seen in one snapshot -> name, holds, offences, an example. */
     [STORE_VERIFY_EPOCHS] = {"verify_epochs",

@@ -31,7 +31,7 @@
 #define DEVICE_TOKEN_BYTES_MAX   1024u
 #define ROWS_PER_PAGE_MAX        500u /* of an ANSWER */
 #define COLUMNS_MAX              32u
-#define CELL_BYTES_MAX           8192u
+#define CELL_BYTES_MAX           65536u            /* a content item fits */
 #define ARGUMENTS_MAX            8u                /* of an ASK; columns of an ACT */
 #define ACT_ROWS_MAX             ROWS_PER_PAGE_MAX /* of an ACT: its answer is one page */
 #define CONTENT_PER_PAGE_MAX     16u

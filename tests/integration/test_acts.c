@@ -158,6 +158,40 @@ act(const char *action, unsigned columns, const char *const *cells, const char *
 #define ACT(action, columns, expected, ...)                                                        \
     act(action, columns, (const char *const[]){__VA_ARGS__, NULL}, expected)
 
+/* A question's rows: "cell|cell cell|cell"; times as "t". */
+static const char *
+question(const char *name, const char *first, const char *second)
+{
+    static char out[4096];
+    size_t used = 0;
+    struct request q = {.kind = MESSAGE_ASK,
+                        .ask = {.partition = text("p1"), .question = text(name)}};
+    struct driver_answer a;
+
+    if (first)
+        q.ask.arguments[q.ask.argument_count++] = text(first);
+    if (second)
+        q.ask.arguments[q.ask.argument_count++] = text(second);
+    driver_send(&d, &q, &a);
+    driver_wait(&d, &a);
+    ck_assert_int_eq(a.reply.status, STATUS_OK);
+    const struct answer *page = &a.reply.answer;
+    out[0] = '\0';
+    for (uint32_t n = 0; n < page->row_count * page->column_count; n++) {
+        const struct cell *c = &page->cells[n];
+        const char *before = n == 0 ? "" : n % page->column_count ? "|" : " ";
+        used += (size_t) snprintf(out + used, sizeof(out) - used, "%s", before);
+        if (c->kind == CELL_TEXT)
+            used += (size_t) snprintf(out + used, sizeof(out) - used, "%.*s", (int) c->text.bytes,
+                                      c->text.data);
+        else if (c->kind != CELL_NULL)
+            used += (size_t) snprintf(out + used, sizeof(out) - used,
+                                      c->kind == CELL_TIME ? "t" : "%" PRId64, c->number);
+    }
+    driver_answer_done(&a);
+    return out;
+}
+
 /* ---- opt-outs ---- */
 
 START_TEST(an_opt_out_ends_what_waits_and_is_known_before_the_answer)
@@ -436,6 +470,46 @@ START_TEST(who_is_on_the_wire_is_opted_out_and_erased_afterwards)
 }
 END_TEST
 
+/* ---- questions about leads and sequences ---- */
+
+START_TEST(where_a_lead_stands_can_be_asked)
+{
+    pgtemp_do(
+        db,
+        "UPDATE lead SET phone = 60120000011, trigger = 'X' WHERE device_id = 3 AND lead_no = 1;"
+        "INSERT INTO enrollment_end VALUES (1, 2, 1, 2, 32, now());"
+        "DELETE FROM enrollment WHERE device_id = 1 AND source_id = 2 AND lead_no = 1;"
+        "UPDATE progress SET failed = 1 WHERE source_id = 2;"
+        "INSERT INTO trigger_use VALUES (now(), 1, 1, 2, 'COLD')");
+    ACT("optout.add", 3, "done:", "other", "60120000011", "");
+    ck_assert_str_eq(question("leads_by_phone", "60120000011", NULL),
+                     "1|1|60120000011|Ann||{}|main|0 3|1|60120000011|Ann|X|{}|other|1");
+    ck_assert_str_eq(question("lead_enrollments", "1", "1"),
+                     "spring|campaign|waiting|1|0|0|t|| cold|sequence|ended||2|||recipient|t");
+    ck_assert_str_eq(question("lead_triggers", "1", "1"), "t|COLD|cold");
+    ck_assert_str_eq(question("lead_enrollments", "1", "77"), "");
+    ck_assert_str_eq(question("optouts", NULL, NULL), "1|other|60120000011||t|0");
+}
+END_TEST
+
+START_TEST(where_a_sequence_stands_can_be_asked)
+{
+    pgtemp_do(
+        db, "UPDATE enrollment SET step = 2 WHERE source_id = 2 AND lead_no = 2;"
+            "UPDATE enrollment SET state = 1 WHERE source_id = 2 AND lead_no = 3 AND device_id = 1;"
+            "INSERT INTO source_revision VALUES (2, 2, '{}')");
+    ck_assert_str_eq(question("sequence_positions", "cold", NULL),
+                     "1|1|claimed|1 1|1|waiting|8 1|2|waiting|3");
+    ck_assert_str_eq(question("sequence_positions", "nobody", NULL), "");
+    const char *revisions = question("sequence_revisions", "cold", NULL);
+    ck_assert_int_eq(strncmp(revisions, "1|{\"kind\":\"sequence\"", 20), 0);
+    ck_assert_ptr_nonnull(strstr(revisions, " 2|{}"));
+    pgtemp_do(db, "UPDATE enrollment SET state = 0");
+    pgtemp_do(db, "INSERT INTO lead_column VALUES ('order'), ('city')");
+    ck_assert_str_eq(question("lead_columns", NULL, NULL), "city order");
+}
+END_TEST
+
 /* ---- leads that arrive ---- */
 
 static struct driver_answer
@@ -621,6 +695,8 @@ acts_suite(void)
     tcase_add_test(t, who_is_on_the_wire_is_opted_out_and_erased_afterwards);
     tcase_add_test(t, a_person_who_was_erased_is_not_imported_again);
     tcase_add_test(t, columns_are_remembered_once);
+    tcase_add_test(t, where_a_lead_stands_can_be_asked);
+    tcase_add_test(t, where_a_sequence_stands_can_be_asked);
     tcase_add_test(t, a_device_is_paused_before_the_answer_and_goes_on);
     tcase_add_test(t, what_is_no_act_is_said_so);
     tcase_add_test(t, an_act_of_an_older_epoch_does_nothing);
