@@ -91,7 +91,12 @@ is_paced_out(void *arg)
 static void
 stays_at(uint64_t count)
 {
-    ck_assert(process_wait(SECONDS(30), is_paced_out, &count));
+    if (!process_wait(SECONDS(30), is_paced_out, &count)) {
+        char *status;
+        cluster_fleetcast(cluster, &status, "status");
+        ck_abort_msg("%ld of %lu came\n%s", cluster_control(cluster, "{}", "taken"),
+                     (unsigned long) count, status);
+    }
     for (usec_t end = clock_boot() + SECONDS(2); clock_boot() < end;)
         cluster_look(cluster, NULL);
     ck_assert_int_eq(cluster_control(cluster, "{}", "taken"), count);
@@ -302,20 +307,26 @@ START_TEST(a_missing_variable_is_skipped)
 }
 END_TEST
 
+/* A case of its own for each: CK_RUN_CASE=name runs one. */
+#define add(suite, name)                                                                           \
+    do {                                                                                           \
+        TCase *t_ = tcase_create(#name);                                                           \
+        tcase_set_timeout(t_, 180);                                                                \
+        tcase_add_checked_fixture(t_, NULL, away);                                                 \
+        tcase_add_test(t_, name);                                                                  \
+        suite_add_tcase(suite, t_);                                                                \
+    } while (0)
+
 int
 main(void)
 {
     Suite *suite = suite_create("gates");
-    TCase *t = tcase_create("gates");
-    tcase_set_timeout(t, 180);
-    tcase_add_checked_fixture(t, NULL, away);
-    tcase_add_test(t, quiet_hours_in_three_zones);
-    tcase_add_test(t, a_window_holds_the_row);
-    tcase_add_test(t, daily_cap_survives);
-    tcase_add_test(t, warm_up_limits_a_young_device);
-    tcase_add_test(t, a_step_expires_and_the_next_follows);
-    tcase_add_test(t, a_missing_variable_is_skipped);
-    suite_add_tcase(suite, t);
+    add(suite, quiet_hours_in_three_zones);
+    add(suite, a_window_holds_the_row);
+    add(suite, daily_cap_survives);
+    add(suite, warm_up_limits_a_young_device);
+    add(suite, a_step_expires_and_the_next_follows);
+    add(suite, a_missing_variable_is_skipped);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

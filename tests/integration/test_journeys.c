@@ -518,24 +518,30 @@ START_TEST(bad_content_is_refused_whole)
 }
 END_TEST
 
+/* A case of its own for each: CK_RUN_CASE=name runs one. */
+#define add(suite, name)                                                                           \
+    do {                                                                                           \
+        TCase *t_ = tcase_create(#name);                                                           \
+        tcase_set_timeout(t_, 180);                                                                \
+        tcase_add_checked_fixture(t_, NULL, away);                                                 \
+        tcase_add_test(t_, name);                                                                  \
+        suite_add_tcase(suite, t_);                                                                \
+    } while (0)
+
 int
 main(void)
 {
     Suite *suite = suite_create("journeys");
-    TCase *t = tcase_create("journey");
-    tcase_set_timeout(t, 180);
-    tcase_add_checked_fixture(t, NULL, away);
-    tcase_add_test(t, cold_warm_hot);
-    tcase_add_test(t, journey_with_crashes);
-    tcase_add_test(t, edit_for_new);
-    tcase_add_test(t, edit_for_all);
-    tcase_add_test(t, edit_for_all_under_kill);
-    tcase_add_test(t, a_trigger_comes_late);
-    tcase_add_test(t, people_enrol_and_remove);
-    tcase_add_test(t, very_many_triggers);
-    tcase_add_test(t, forgotten_everywhere);
-    tcase_add_test(t, bad_content_is_refused_whole);
-    suite_add_tcase(suite, t);
+    add(suite, cold_warm_hot);
+    add(suite, journey_with_crashes);
+    add(suite, edit_for_new);
+    add(suite, edit_for_all);
+    add(suite, edit_for_all_under_kill);
+    add(suite, a_trigger_comes_late);
+    add(suite, people_enrol_and_remove);
+    add(suite, very_many_triggers);
+    add(suite, forgotten_everywhere);
+    add(suite, bad_content_is_refused_whole);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

@@ -228,19 +228,25 @@ START_TEST(imported)
 }
 END_TEST
 
+/* A case of its own for each: CK_RUN_CASE=name runs one. */
+#define add(suite, name)                                                                           \
+    do {                                                                                           \
+        TCase *t_ = tcase_create(#name);                                                           \
+        tcase_set_timeout(t_, 180);                                                                \
+        tcase_add_checked_fixture(t_, NULL, away);                                                 \
+        tcase_add_test(t_, name);                                                                  \
+        suite_add_tcase(suite, t_);                                                                \
+    } while (0)
+
 int
 main(void)
 {
     Suite *suite = suite_create("optouts");
-    TCase *t = tcase_create("optouts");
-    tcase_set_timeout(t, 180);
-    tcase_add_checked_fixture(t, NULL, away);
-    tcase_add_test(t, a_hundred_at_random_offsets);
-    tcase_add_test(t, under_kill);
-    tcase_add_test(t, while_on_the_wire);
-    tcase_add_test(t, taken_back);
-    tcase_add_test(t, imported);
-    suite_add_tcase(suite, t);
+    add(suite, a_hundred_at_random_offsets);
+    add(suite, under_kill);
+    add(suite, while_on_the_wire);
+    add(suite, taken_back);
+    add(suite, imported);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

@@ -236,21 +236,27 @@ START_TEST(start_at_a_time)
 }
 END_TEST
 
+/* A case of its own for each: CK_RUN_CASE=name runs one. */
+#define add(suite, name)                                                                           \
+    do {                                                                                           \
+        TCase *t_ = tcase_create(#name);                                                           \
+        tcase_set_timeout(t_, 180);                                                                \
+        tcase_add_checked_fixture(t_, NULL, away);                                                 \
+        tcase_add_test(t_, name);                                                                  \
+        suite_add_tcase(suite, t_);                                                                \
+    } while (0)
+
 int
 main(void)
 {
     Suite *suite = suite_create("pauses");
-    TCase *t = tcase_create("pauses");
-    tcase_set_timeout(t, 180);
-    tcase_add_checked_fixture(t, NULL, away);
-    tcase_add_test(t, at_random_instants);
-    tcase_add_test(t, under_kill);
-    tcase_add_test(t, with_an_end);
-    tcase_add_test(t, sources_with_an_end);
-    tcase_add_test(t, cancel_under_load);
-    tcase_add_test(t, partition_not_reached);
-    tcase_add_test(t, start_at_a_time);
-    suite_add_tcase(suite, t);
+    add(suite, at_random_instants);
+    add(suite, under_kill);
+    add(suite, with_an_end);
+    add(suite, sources_with_an_end);
+    add(suite, cancel_under_load);
+    add(suite, partition_not_reached);
+    add(suite, start_at_a_time);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);
