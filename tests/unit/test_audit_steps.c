@@ -136,10 +136,10 @@ END_TEST
 START_TEST(a_step_before_its_delay_is_red)
 {
     struct story s = clean();
-    s.sent[COLD3].first = 3009 * MS; /* 1,999 ms after the answer's end */
+    s.sent[COLD3].first = 2989 * MS; /* 1,979 ms after the answer's end */
     ONLY(&s, step_too_soon, 1);
     s = clean();
-    s.sent[WARM1].first = 63019 * MS; /* the chain's first step: a minute after cold's last */
+    s.sent[WARM1].first = 62999 * MS; /* the chain's first step: a minute after cold's last */
     ONLY(&s, step_too_soon, 1);
 }
 END_TEST
@@ -275,7 +275,7 @@ START_TEST(an_edit_lets_both_contents_be_right)
     s.sent[COLD3].text = "yet Ann";
     s.sent[COLD3].first = 2010 * MS;
     ONLY(&s, lost, 0);
-    s.sent[COLD3].first = 2009 * MS;
+    s.sent[COLD3].first = 1989 * MS;
     ONLY(&s, step_too_soon, 1);
     s = clean();
     s.content = edited_yaml;
