@@ -121,23 +121,19 @@ step(struct floor *f)
     f->done += f->batch;
 }
 
-/* Microseconds of CPU that a process has used; 10 ms steps. */
+/* Microseconds of CPU that a process of one thread has used. */
 static uint64_t
 cpu_of(int pid)
 {
-    char path[64], line[1024];
-    unsigned long user = 0, kernel = 0;
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    char path[64];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
     FILE *file = fopen(path, "re");
-    if (file && fgets(line, sizeof(line), file)) {
-        char *p = strrchr(line, ')');
-        if (!p || sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-                         &kernel) != 2)
-            user = kernel = 0;
-    }
+    if (!file || fscanf(file, "%llu", &ns) != 1)
+        fprintf(stderr, "floor: %s cannot be read\n", path);
     if (file)
         fclose(file);
-    return (user + kernel) * 1000000ul / (unsigned long) sysconf(_SC_CLK_TCK);
+    return ns / 1000;
 }
 
 static void

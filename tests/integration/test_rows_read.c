@@ -119,28 +119,37 @@ crowd(void)
         "INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
         " SELECT 1, 1, n, 3, 0, now() FROM generate_series(1001, 3000) n;"
         "INSERT INTO optout(account, phone, number) SELECT 'main', 90000000000 + n, n FROM"
-        " generate_series(1, 5000) n;"
-        "ANALYZE");
+        " generate_series(1, 5000) n");
 }
 
+static void
+check_rows(const struct bound *b, const char *when)
+{
+    int rows = rows_read(b);
+
+    ck_assert_msg(rows <= b->rows, "%s reads %d rows, %d at most (%s)",
+                  store_statements[b->statement].name, rows, b->rows, when);
+}
+
+/* Plans were made when the tables were known to be small, and stay as they were until the next
+ * ANALYZE: what has grown meanwhile must not be read either. */
 START_TEST(a_tick_reads_what_it_is_asked_for_and_no_more)
 {
     const struct bound *b = &bounds[_i];
-    const char *name = store_statements[b->statement].name;
 
-    fixture_devices(3, 5, 5000, 15000);
+    fixture_devices(300, 5, 5000, 15000);
     fixture_sequences();
     if (b->before && strcmp(b->before, "triggered") == 0)
         pgtemp_do(db_admin, "UPDATE lead SET trigger = 'GO' WHERE device_id = 1");
     else
         pgtemp_do(db_admin, "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at)"
                             " SELECT device_id, 1, lead_no, 1, now() FROM lead");
-    int alone = rows_read(b);
-    ck_assert_msg(alone <= b->rows, "%s reads %d rows, %d at most", name, alone, b->rows);
+    pgtemp_do(db_admin, "VACUUM ANALYZE");
+    check_rows(b, "alone");
     crowd();
-    int crowded = rows_read(b);
-    ck_assert_msg(crowded <= alone, "%s reads %d rows, %d in an empty partition", name, crowded,
-                  alone);
+    check_rows(b, "in a crowd, by the plans of before");
+    pgtemp_do(db_admin, "ANALYZE");
+    check_rows(b, "in a crowd");
 }
 END_TEST
 
