@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coordinator/ctl/ask.h"
+#include "coordinator/ctl/capacity.h"
 #include "coordinator/ctl/commands.h"
 #include "coordinator/ctl/source_verb.h"
 #include "coordinator/ctl/terminal.h"
@@ -112,6 +113,17 @@ look(struct watch *w)
     return 0;
 }
 
+/* A trigger that no device has had room for yet is in nobody's audience. Nodes of the last release
+ * do not count them. */
+static bool
+has_triggers(struct watch *w, const struct view_source *s)
+{
+    struct capacity c = {0};
+    bool open = s->kind == CONTENT_SEQUENCE && s->state != SOURCE_CANCELLED;
+    int err = open ? capacity_read(&c, w->asker, s->name) : 0;
+    return err == 0 ? c.leads > 0 || c.silent > 0 : err != -EINVAL;
+}
+
 /* DETAILS "Campaign finished": every partition has the content, nothing waits, seen twice with one
  * map. */
 static bool
@@ -122,6 +134,7 @@ is_finished(struct watch *w, const struct view_source *s)
                     s->state != SOURCE_DRAFT;
     for (unsigned i = 0; i < v->partition_count && complete; i++)
         complete = v->partitions[i].reported && v->partitions[i].content_applied >= s->version;
+    complete = complete && !has_triggers(w, s);
     bool before = complete && w->finished_map == v->map_version && v->map_version > 0;
     w->finished_map = complete ? v->map_version : 0;
     return before;

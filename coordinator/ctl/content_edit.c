@@ -107,6 +107,29 @@ print_lines(const struct view_source *s, const struct edit_line *lines, int coun
 
 /* ---- from the cluster ---- */
 
+/* A long item comes in several rows, one behind the other: a cell holds 8 KiB. */
+static char *
+join_item(const struct gathered *rows, unsigned first, unsigned *ret_end)
+{
+    int64_t revision = gathered_number(rows, first, "revision");
+    size_t bytes = 0;
+    unsigned end = first;
+    for (; end < rows->row_count && gathered_number(rows, end, "revision") == revision &&
+           strcmp(rows->rows[end].partition, rows->rows[first].partition) == 0;
+         end++)
+        bytes += gathered_text(rows, end, "item").bytes;
+    *ret_end = end;
+    char *item = malloc(bytes + 1), *at = item;
+    for (unsigned row = first; item && row < end; row++) {
+        struct slice part = gathered_text(rows, row, "item");
+        memcpy(at, part.data, part.bytes);
+        at += part.bytes;
+    }
+    if (item)
+        *at = '\0';
+    return item;
+}
+
 static int
 read_revisions(struct asker *a, const struct view_source *s, struct edit_revision **ret,
                unsigned *ret_count)
@@ -120,9 +143,11 @@ read_revisions(struct asker *a, const struct view_source *s, struct edit_revisio
     struct edit_revision *all = err == 0 ? calloc(rows.row_count + 1, sizeof(*all)) : NULL;
     if (err == 0 && !all)
         err = -ENOMEM;
-    for (unsigned i = 0; i < rows.row_count && err == 0; i++) {
+    for (unsigned i = 0, end; i < rows.row_count && err == 0; i = end) {
         struct edit_revision *r = &all[*ret_count];
-        err = content_item_read(&r->item, gathered_text(&rows, i, "item"), why, sizeof(why));
+        char *json = join_item(&rows, i, &end);
+        err = json ? content_item_read(&r->item, ask_text(json), why, sizeof(why)) : -ENOMEM;
+        free(json);
         r->revision = gathered_number(&rows, i, "revision");
         *ret_count += err == 0;
         if (err == 0 && r->item.kind != CONTENT_SEQUENCE)
