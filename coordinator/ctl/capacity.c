@@ -1,9 +1,14 @@
 /* capacity.c - the sum over partitions, and whether it ends in time. */
 #include "coordinator/ctl/capacity.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "coordinator/ctl/table.h"
+#include "coordinator/ctl/view.h"
+
+#define APPLY_WITHIN (5 * USEC_PER_SEC)
+#define LOOK_EVERY   (100 * USEC_PER_MSEC)
 
 void
 capacity_sum(struct capacity *ret, const struct gathered *g)
@@ -24,6 +29,30 @@ capacity_sum(struct capacity *ret, const struct gathered *g)
         ret->finish_at = finish;
         snprintf(ret->limit, sizeof(ret->limit), "%.*s", (int) limit.bytes, limit.data);
     }
+}
+
+static bool
+has_version(const struct view *v, uint64_t version)
+{
+    for (unsigned i = 0; i < v->partition_count; i++)
+        if (v->partitions[i].reported && v->partitions[i].content_applied < version)
+            return false;
+    return true;
+}
+
+int
+capacity_wait(struct asker *a, uint64_t version)
+{
+    usec_t deadline = clock_boot() + APPLY_WITHIN;
+    struct view *v = view_new();
+    int err = v ? view_cluster(v, a) : -ENOMEM;
+    while (err == 0 && !has_version(v, version) && clock_boot() < deadline) {
+        err = asker_wait(a, LOOK_EVERY);
+        if (err == 0)
+            err = view_cluster(v, a);
+    }
+    view_free(v);
+    return err;
 }
 
 int
@@ -52,6 +81,8 @@ void
 capacity_print_need(const struct capacity *c, int64_t not_after, int64_t now, FILE *out)
 {
     char leads[32], devices[32], rate[32], never[32];
+    if (c->leads == 0)
+        return;
     const double day = 86400.0 * (double) USEC_PER_SEC;
     fprintf(out, "  %s leads on %s devices at %s/h%s%s%s", table_thousands(leads, c->leads),
             table_thousands(devices, c->devices),

@@ -11,6 +11,9 @@ struct capacity {
     unsigned silent;
 };
 
+/* Waits until every partition that is driven has that content version, for 5 s at most: a draft of
+ * a second ago is not known everywhere. Loads the map. 0 or as view_cluster. */
+int capacity_wait(struct asker *a, uint64_t version) _must_check_;
 /* source "" = all that waits. The map must be loaded. 0 or as gather_all. */
 int capacity_read(struct capacity *ret, struct asker *a, const char *source) _must_check_;
 void capacity_sum(struct capacity *ret, const struct gathered *answers);

@@ -74,9 +74,9 @@ print(const struct invocation *in, const struct capacity *c, int64_t not_after)
     return !fits ? CTL_REFUSED : c->silent > 0 ? CTL_DEGRADED : CTL_DONE;
 }
 
-/* The not_after of a campaign, none of a sequence. -ENOENT: neither is there. */
+/* The not_after of a campaign, none of a sequence, and its version. -ENOENT: neither is there. */
 static int
-find_end(struct view *v, const char *name, int64_t *ret)
+find_end(struct view *v, const char *name, int64_t *ret, uint64_t *ret_version)
 {
     const struct view_source *s = view_find_source(v, CONTENT_CAMPAIGN, name);
     if (!s)
@@ -84,6 +84,7 @@ find_end(struct view *v, const char *name, int64_t *ret)
     if (!s)
         return -ENOENT;
     *ret = s->not_after;
+    *ret_version = s->version;
     return 0;
 }
 
@@ -97,11 +98,12 @@ cmd_plan_capacity(const struct invocation *in)
     int code = asker_open(&a, in, in->timeout);
     if (code != CTL_DONE)
         return code;
+    uint64_t version = 0;
     struct view *v = view_new();
-    int err = v ? ask_map(a) : -ENOMEM;
-    if (err == 0 && name)
-        err = view_sources(v, a);
-    bool missing = err == 0 && name && find_end(v, name, &not_after) < 0;
+    int err = v ? view_sources(v, a) : -ENOMEM;
+    bool missing = err == 0 && name && find_end(v, name, &not_after, &version) < 0;
+    if (err == 0 && !missing)
+        err = capacity_wait(a, version);
     if (err == 0 && !missing)
         err = capacity_read(&capacity, a, name ? name : "");
     if (err < 0) {

@@ -5,6 +5,7 @@
 
 #include "coordinator/ctl/commands.h"
 #include "coordinator/ctl/explain_view.h"
+#include "coordinator/ctl/lead_find.h"
 #include "coordinator/ctl/operands.h"
 #include "coordinator/ctl/source_verb.h"
 #include "coordinator/ctl/terminal.h"
@@ -72,39 +73,44 @@ explain_message(const struct invocation *in, struct asker *a)
                        "no such message", "fleetcast export messages");
 }
 
-/* Rows of all partitions; explain_view adds up what is counted. */
+/* A lead that was never enrolled has no rows; somebody who is no lead has none either. */
 static int
-explain_all(const struct invocation *in, struct asker *a, const char *question,
-            const char *argument, const char *what, const char *next)
+explain_nothing(const struct invocation *in, struct asker *a)
 {
-    const struct question q = {.name = question,
-                               .argument_count = 1,
-                               .arguments = {ask_text(argument)}};
-    struct gathered g = {0};
-    int err = gather_all(&g, a, &q), code = CTL_DONE;
-    if (err == 0 && g.row_count == 0)
-        code = g.silent > 0 ? CTL_DEGRADED : none(what, next);
-    else if (err == 0)
-        err = explain_print(stdout, &g, in->command->noun, in->operands[0], in->format);
-    if (err < 0)
-        code = ask_failed(a, err, "cannot explain %s %s", in->command->noun, in->operands[0]);
-    else if (code == CTL_DONE && g.silent > 0)
+    struct gathered leads = {0};
+    int code = lead_find(a, in, in->operands[0], "cannot explain the lead", &leads);
+    if (code == CTL_DONE && in->format == TABLE_TEXT)
+        printf("Nothing waits: it was never enrolled in anything.\n");
+    if (code == CTL_DONE && leads.silent > 0)
         code = CTL_DEGRADED;
-    gathered_done(&g);
-    return code;
+    gathered_done(&leads);
+    return fflush(stdout) == 0 ? code : CTL_FAILED;
 }
 
 static int
 explain_lead(const struct invocation *in, struct asker *a)
 {
-    char text[24], what[64];
+    char text[24];
     uint64_t phone = 0;
     int code = operand_phone(in, in->operands[0], &phone);
     if (code != CTL_DONE)
         return code;
     snprintf(text, sizeof(text), "%" PRIu64, phone);
-    snprintf(what, sizeof(what), "no lead has the phone +%s", text);
-    return explain_all(in, a, "explain_lead", text, what, "fleetcast export leads");
+    const struct question q = {.name = "explain_lead",
+                               .argument_count = 1,
+                               .arguments = {ask_text(text)}};
+    struct gathered g = {0};
+    int err = gather_all(&g, a, &q);
+    if (err == 0 && (g.row_count > 0 || in->format != TABLE_TEXT))
+        err = explain_print(stdout, &g, "lead", in->operands[0], in->format);
+    if (err < 0)
+        code = ask_failed(a, err, "cannot explain lead %s", in->operands[0]);
+    else if (g.row_count == 0)
+        code = explain_nothing(in, a);
+    else if (g.silent > 0)
+        code = CTL_DEGRADED;
+    gathered_done(&g);
+    return code;
 }
 
 static int
@@ -120,8 +126,19 @@ explain_source(const struct invocation *in, struct asker *a)
     view_free(v);
     if (code != CTL_DONE)
         return code;
-    return explain_all(in, a, "explain_source", in->operands[0], "nothing is known of it yet",
-                       "fleetcast status");
+    const struct question q = {.name = "explain_source",
+                               .argument_count = 1,
+                               .arguments = {ask_text(in->operands[0])}};
+    struct gathered g = {0};
+    err = gather_all(&g, a, &q);
+    if (err == 0)
+        err = explain_print(stdout, &g, in->command->noun, in->operands[0], in->format);
+    if (err < 0)
+        code = ask_failed(a, err, "cannot explain %s %s", in->command->noun, in->operands[0]);
+    else if (g.silent > 0)
+        code = CTL_DEGRADED;
+    gathered_done(&g);
+    return code;
 }
 
 int

@@ -224,7 +224,7 @@ judge_capacity(struct asker *a, const struct given *g, const struct view_source 
     int64_t now = (int64_t) clock_real();
     if (s->not_after == INT64_MAX)
         return CTL_DONE;
-    int err = ask_map(a);
+    int err = capacity_wait(a, s->version);
     if (err == 0)
         err = capacity_read(&c, a, s->name);
     if (err == -EINTR)

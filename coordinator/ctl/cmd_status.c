@@ -151,7 +151,7 @@ put_finish(struct table *t, const struct view *v, const struct view_source *s, i
     if (s->state != SOURCE_ACTIVE || s->total.waiting == 0 || rate == 0) {
         bool idle = s->state == SOURCE_ACTIVE && s->total.waiting == 0;
         view_held(held, s);
-        table_words(t, "%s%s", idle ? "nothing waits" : "- ", idle ? "" : held);
+        table_words(t, "%s%s%s", idle ? "nothing waits" : "-", held[0] ? " " : "", held);
         return;
     }
     char text[64];

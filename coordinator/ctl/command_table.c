@@ -116,7 +116,7 @@ static const struct command command_table[] = {
      cmd_optout_import},
     {"explain", "device", "DEVICE", 1, 0, "what holds a device now, and when that opens", NULL,
      cmd_explain},
-    {"explain", "lead", "PHONE", 1, BIT(COUNTRY), "what holds the messages to a phone", NULL,
+    {"explain", "lead", "PHONE", 1, A_LEAD, "what holds the messages to a phone", NULL,
      cmd_explain},
     {"explain", "message", "TOKEN", 1, 0, "what became of one message, from the beginning", NULL,
      cmd_explain},

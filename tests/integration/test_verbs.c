@@ -354,7 +354,7 @@ START_TEST(a_message_is_sent_once_for_its_key)
     expect(0, "message from device 1 to +60166666666: done",
            "send 1 +60166666666 hello --key order-1 --ttl 1h");
     expect(0, "known", "send 1 +60166666666 hello --key order-1");
-    until("60166666666,direct", "export messages", SECONDS(20));
+    until("60166666666,(direct)", "export messages", SECONDS(20));
     expect(0, "done", "optout add +60166666667");
     expect(4, "refused", "send 1 +60166666667 hello --key order-2");
     expect(1, "no device 77", "send 77 +60166666667 hello --key order-3");
