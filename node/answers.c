@@ -93,7 +93,7 @@ static const struct column progress_columns[] = {
     {"audience", COLUMN_INT},        {"enrolled", COLUMN_INT}, {"sent", COLUMN_INT},
     {"waiting", COLUMN_INT},         {"unknown", COLUMN_INT},  {"failed", COLUMN_INT},
     {"skipped", COLUMN_INT},         {"expired", COLUMN_INT},  {"cancelled", COLUMN_INT},
-    {"not_in_audience", COLUMN_INT},
+    {"not_in_audience", COLUMN_INT}, {"messages", COLUMN_INT},
 };
 static const struct column partition_columns[] = {
     {"partition", COLUMN_TEXT},   {"epoch", COLUMN_INT},       {"driver", COLUMN_TEXT},
@@ -161,6 +161,7 @@ static const struct column explain_message_columns[] = {
     {"event", COLUMN_TEXT},
     {"detail", COLUMN_TEXT},
 };
+static const struct column on_wire_columns[] = {{"on_wire", COLUMN_INT}};
 static const struct column explain_source_columns[] = {
     {"bucket", COLUMN_TEXT},
     {"count", COLUMN_INT},
@@ -206,6 +207,8 @@ static const struct question questions[] = {
      EXPLAINED(explain_message), explain_message},
     {"explain_source", STORE_EXPLAIN_SOURCE, 1, PAGING_NONE, ARGUMENT_NAME,
      EXPLAINED(explain_source), explain_source},
+    {"on_wire", STORE_EXPLAIN_ON_WIRE, 1, PAGING_NONE, ARGUMENT_NAME, EXPLAINED(on_wire),
+     explain_on_wire},
     {"capacity", STORE_EXPLAIN_CAPACITY, 1, PAGING_NONE, ARGUMENT_NAME, EXPLAINED(capacity),
      explain_capacity},
 };

@@ -23,7 +23,8 @@ struct explain {
 };
 typedef void explain_fn(struct explain *e);
 
-explain_fn explain_device, explain_lead, explain_message, explain_source, explain_capacity;
+explain_fn explain_device, explain_lead, explain_message, explain_source, explain_on_wire,
+    explain_capacity;
 
 /* 0 or -ENOMEM; explain_end in any case. */
 int explain_begin(struct explain *e, struct partition *p, const struct db_reply *reply,

@@ -5,6 +5,7 @@
 
 #include "node/explain.h"
 #include "node/outcome.h"
+#include "node/sender.h"
 
 /* ---- a campaign, a sequence ---- */
 
@@ -112,6 +113,15 @@ explain_source(struct explain *e)
     }
     /* What no row stands for yet: behind the cursors. */
     put_bucket(e, "not_enrolled", left, INT64_MAX);
+}
+
+/* What a pause or a cancel could not call back any more. */
+void
+explain_on_wire(struct explain *e)
+{
+    for (unsigned row = 0; row < db_rows(e->reply, 0); row++)
+        *explain_row(e) = explain_number(
+            sender_on_wire_of(e->p->sender, (int32_t) db_get_int(e->reply, 0, row, 0)));
 }
 
 /* ---- a message ---- */

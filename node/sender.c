@@ -537,6 +537,16 @@ sender_on_wire(const struct sender *s)
     return s->on_wire;
 }
 
+unsigned
+sender_on_wire_of(const struct sender *s, int32_t source_id)
+{
+    unsigned count = 0;
+
+    for (unsigned n = 0; n < s->count; n++)
+        count += s->slots[n].state == SLOT_WIRE && s->slots[n].entry.source_id == source_id;
+    return count;
+}
+
 bool
 sender_settling(const struct sender *s)
 {

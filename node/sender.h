@@ -17,6 +17,7 @@ usec_t sender_tick(struct sender *s, usec_t now);
 void sender_suspend(struct sender *s);
 unsigned sender_busy(const struct sender *s);    /* slots that are not free */
 unsigned sender_on_wire(const struct sender *s); /* of them on the wire */
+unsigned sender_on_wire_of(const struct sender *s, int32_t source_id);
 bool sender_settling(const struct sender *s); /* facts wait for their transaction, or are in it */
 
 /* At a stop, when nothing is claimed any more: gives back what was reserved and not used, then

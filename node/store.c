@@ -1109,7 +1109,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " coalesce(p.sent, 0), coalesce(p.audience - p.not_in_audience - p.sent - p.failed"
         " - p.unknown - p.expired - p.skipped - p.cancelled, 0), coalesce(p.unknown, 0),"
         " coalesce(p.failed, 0), coalesce(p.skipped, 0), coalesce(p.expired, 0),"
-        " coalesce(p.cancelled, 0), coalesce(p.not_in_audience, 0)"
+        " coalesce(p.cancelled, 0), coalesce(p.not_in_audience, 0), coalesce(p.messages, 0)"
         " FROM source s LEFT JOIN progress p USING (source_id)"
         " WHERE s.source_id > $1::bigint ORDER BY s.source_id LIMIT $2::int"},
     /* rows_about: the planner's own count, as three million rows are not counted for a look */
@@ -1212,6 +1212,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " min(e.due_at) FILTER (WHERE e.state = 0 AND e.due_at > now()) AS first_due"
         " FROM enrollment e WHERE e.device_id = d.device_id AND e.source_id = s.source_id"
         " AND e.state <> 2 GROUP BY 1, 2) x ORDER BY 12"},
+    /* $1 name -> which it is; how many of its sends are on the wire, memory knows */
+    [STORE_EXPLAIN_ON_WIRE] = {"explain_on_wire",
+        "SELECT source_id FROM source WHERE name = $1::text AND source_id > 0"},
     /*
      * $1 name, '' = all that are active -> by device, source, revision and step (-1: not begun) how
      * many rows are still to be sent: live, behind the cursor, a draft's leads, leads whose trigger

@@ -47,26 +47,22 @@ source_missing(const struct invocation *in)
 /* ---- what was on the wire ---- */
 
 static int
-add_claimed(void *arg, struct slice partition, const struct answer *page)
+add_on_wire(void *arg, struct slice partition, const struct answer *page)
 {
-    uint64_t *sum = arg;
-    int state = answer_column(page, "state"), count = answer_column(page, "count");
+    int column = answer_column(page, "on_wire");
     (void) partition;
-    for (uint32_t row = 0; row < page->row_count; row++) {
-        struct slice word = answer_text(page, row, state);
-        if (word.bytes == strlen("claimed") && memcmp(word.data, "claimed", word.bytes) == 0)
-            *sum += (uint64_t) answer_number(page, row, count);
-    }
+    for (uint32_t row = 0; row < page->row_count; row++)
+        *(uint64_t *) arg += (uint64_t) answer_number(page, row, column);
     return 0;
 }
 
-/* Claims of the source that have no outcome yet: since the order is in force there are no new ones.
- * name NULL: of all sources, by the nodes' last reports. Who does not answer was named before. */
+/* Sends of the source whose first byte left before the order was in force. name NULL: of all
+ * sources, by the nodes' last reports. Who does not answer was named before. */
 static int
 count_on_wire(struct asker *a, const char *name, uint64_t *ret)
 {
-    struct question question = {.name = "sequence_positions",
-                                .timeout = 5 * USEC_PER_SEC,
+    struct question question = {.name = "on_wire",
+                                .timeout = USEC_PER_SEC,
                                 .argument_count = 1,
                                 .arguments = {ask_text(name ? name : "")}};
     uint64_t sum = 0;
@@ -75,7 +71,7 @@ count_on_wire(struct asker *a, const char *name, uint64_t *ret)
     if (name) {
         err = ask_map(a);
         if (err == 0)
-            err = ask_all_partitions(a, &question, add_claimed, &sum, &silent);
+            err = ask_all_partitions(a, &question, add_on_wire, &sum, &silent);
     } else {
         struct view *v = view_new();
         err = v ? view_cluster(v, a) : -ENOMEM;
