@@ -373,6 +373,8 @@ is_final(const char *sqlstate)
 bool
 round_committed(struct round *r, enum db_outcome outcome, const struct db_reply *reply)
 {
+    if (r->asks_epoch)
+        meter_lock(&r->partition->meter, clock_boot() - r->submitted);
     if (outcome == DB_DONE && r->asks_epoch &&
         !partition_read_epoch(r->partition, reply, 1, r->submitted)) {
         round_end(r, "this node no longer drives the partition");

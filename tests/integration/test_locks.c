@@ -297,6 +297,21 @@ static const struct write writes[] = {
     {STORE_AUDIENCE, {"5", "0", "10", NULL}},
     {STORE_APPLIED, {"5", NULL}},
     {STORE_PAUSE_SOURCE, {"1", NULL}},
+    {STORE_OPTOUT_ADD, {"{0}", "{main}", "{60000100001}", "{x}", "{ab}", NULL}},
+    {STORE_OPTOUT_END, {"{main}", "{60000100001}", "11", "f", NULL}},
+    {STORE_OPTOUT_REMOVE, {"{0}", "{main}", "{60000200001}", "{ab}", NULL}},
+    {STORE_FORGET_BLOCK, {"{0}", "{\"\"}", "{60000100001}", NULL}},
+    {STORE_FORGET_IDS, {"{now}", "{00000000-0000-7000-8000-000000000001}", NULL}},
+    {STORE_FORGET_ERASE, {"{0}", "{main}", "{60000100001}", "{ab}", NULL}},
+    {STORE_SEND,
+     {"{0}", "{1}", "{60000100008}", "{k2}", "{x}", "{infinity}", "{ab}", "1000", NULL}},
+    {STORE_LEAD_ENROL, {"{0}", "{2}", "{60000200002}", "{5}", "{1}", "{1}", "{0}", "{f}", NULL}},
+    {STORE_LEAD_REMOVE, {"{0}", "{1}", "{60000100003}", "{5}", NULL}},
+    {STORE_DEVICE_PAUSE, {"{0}", "{1}", "{infinity}", "{x}", NULL}},
+    {STORE_OLD_RECEIPTS, {"1", "10", NULL}},
+    {STORE_OLD_TRIGGERS, {"1", "10", NULL}},
+    {STORE_OLD_DIRECT, {"1", "10", NULL}},
+    {STORE_INTAKE_COLUMNS, {"{\"{\\\"a\\\":\\\"1\\\"}\"}", NULL}},
 };
 
 static void
@@ -311,7 +326,10 @@ digest(char ret[33])
                     " p::text FROM progress p UNION ALL SELECT m::text FROM message m"
                     " UNION ALL SELECT d::text FROM device d UNION ALL SELECT l::text FROM lead l"
                     " UNION ALL SELECT u::text FROM trigger_use u UNION ALL SELECT t::text FROM"
-                    " template t UNION ALL SELECT h::text FROM epoch_history h) x"));
+                    " template t UNION ALL SELECT h::text FROM epoch_history h UNION ALL SELECT"
+                    " o::text FROM optout o UNION ALL SELECT c::text FROM direct c UNION ALL SELECT"
+                    " r::text FROM receipt r UNION ALL SELECT c::text FROM lead_column c"
+                    " UNION ALL SELECT f::text FROM forgotten f) x"));
 }
 
 static bool
@@ -336,24 +354,29 @@ changes_something(const char *name, const struct write *w, const char *epoch)
 static void
 something_for_every_write(void)
 {
-    pgtemp_do(db_admin,
-              "INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
-              " WHERE device_id = 2 AND lead_no = 1;"
-              "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
-              " item) VALUES (2, 1, 2, 2, 2, 'gone', '{}'), (3, 1, 0, 3, 3, 'new', '{}');"
-              "INSERT INTO progress(source_id, audience) VALUES (2, 1), (3, 0);"
-              "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) VALUES"
-              " (3, 2, 3, now());"
-              "UPDATE device SET content_version = 5 WHERE device_id = 3;"
-              "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
-              " trigger, item) VALUES (5, 2, 0, 2, 2, 'cold', 'GO', '{}'), (0, 0, 0, 0, 0,"
-              " '(direct)', '', '{}'); INSERT INTO progress(source_id) VALUES (5), (0);"
-              "INSERT INTO audience(device_id, source_id, cursor, upto) VALUES (1, 5, 1,"
-              " 2147483647); UPDATE lead SET trigger = 'GO' WHERE device_id = 1 AND lead_no < 3;"
-              "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) VALUES"
-              " (1, 5, 3, 2, now()), (1, 0, -1, 0, now());"
-              "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text) VALUES"
-              " (1, -1, 60000100009, now(), 'k', 'x')");
+    pgtemp_do(
+        db_admin,
+        "INSERT INTO optout(account, phone, number) SELECT 'main', phone, 1 FROM lead"
+        " WHERE device_id = 2 AND lead_no = 1;"
+        "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
+        " item) VALUES (2, 1, 2, 2, 2, 'gone', '{}'), (3, 1, 0, 3, 3, 'new', '{}');"
+        "INSERT INTO progress(source_id, audience) VALUES (2, 1), (3, 0);"
+        "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) VALUES"
+        " (3, 2, 3, now());"
+        "UPDATE device SET content_version = 5 WHERE device_id = 3;"
+        "INSERT INTO source(source_id, kind, state, content_version, started_version, name,"
+        " trigger, item) VALUES (5, 2, 0, 2, 2, 'cold', 'GO', '{}'), (0, 0, 0, 0, 0,"
+        " '(direct)', '', '{}'); INSERT INTO progress(source_id) VALUES (5), (0);"
+        "INSERT INTO audience(device_id, source_id, cursor, upto) VALUES (1, 5, 1,"
+        " 2147483647); UPDATE lead SET trigger = 'GO' WHERE device_id = 1 AND lead_no < 3;"
+        "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) VALUES"
+        " (1, 5, 3, 2, now()), (1, 0, -1, 0, now());"
+        "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text) VALUES"
+        " (1, -1, 60000100009, now(), 'k', 'x'), (2, -1, 60000100009, now() - interval"
+        " '9 days', 'k', 'x');"
+        "UPDATE owner SET optout_number = 1; UPDATE device SET next_direct_no = 1;"
+        "INSERT INTO receipt VALUES (now(), '00000000-0000-7000-8000-000000000001', 1, 0, 'id');"
+        "INSERT INTO trigger_use VALUES (now() - interval '9 days', 1, 1, 5, 'GO')");
 }
 
 START_TEST(no_write_of_an_older_epoch_changes_anything)
