@@ -271,8 +271,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " c AS (SELECT h.*, lag(offset_s) OVER (PARTITION BY ord ORDER BY t) AS was FROM h)"
         " SELECT c.ord, coalesce((SELECT min(m) FROM generate_series(c.t - interval '59 minutes',"
         " c.t, interval '1 minute') m WHERE c.was IS NOT NULL AND extract(epoch FROM"
-        " (m AT TIME ZONE c.name) - (m AT TIME ZONE 'UTC'))::int = c.offset_s), c.t), c.offset_s,"
-        " (SELECT max(t) FROM h) FROM c WHERE c.was IS DISTINCT FROM c.offset_s"
+        " (m AT TIME ZONE c.name) - (m AT TIME ZONE 'UTC'))::int = c.offset_s), c.t) AS since, c.offset_s,"
+        " (SELECT max(t) FROM h) AS until FROM c WHERE c.was IS DISTINCT FROM c.offset_s"
         " ORDER BY c.ord, c.t"},
 
     /* Loading reads by key in pages; what changes meanwhile is announced by intake after its
@@ -1007,10 +1007,12 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " WHERE d.device_id = u.device_id AND d.residence = 0"
         " AND" EPOCH_IS_MINE "RETURNING d.device_id"},
     /* $1 epoch, arrays -> the ids that are new. Content up to now concerned other devices: a new
-       one begins behind it, as the audience of a started campaign is frozen. */
+       one begins behind it, as the audience of a started campaign is frozen; that of a sequence is
+       open, also to the devices that come later. */
     [STORE_INTAKE_DEVICE_INSERT] = {"intake_device_insert",
-        "INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone, account,"
-        " scope, url, transport, address, content_version, quiet, daily_cap, hourly_cap, warm_from)"
+        "WITH d AS (INSERT INTO device (device_id, min_delay_ms, max_delay_ms, name, token, zone,"
+        " account, scope, url, transport, address, content_version, quiet, daily_cap, hourly_cap,"
+        " warm_from)"
         " SELECT u.device_id, min_delay_ms, max_delay_ms, name, token, zone, account, scope, url,"
         " transport, address, o.content_applied, " SAID_QUIET("''") ", " SAID_CAP("daily_cap", "0")
         ", " SAID_CAP("hourly_cap", "0") ", " SAID_WARM_FROM("'infinity'::date")
@@ -1018,7 +1020,13 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::int[], $13::int[],"
         " $14::text[], $15::text[], $16::text[]) u(device_id, min_delay_ms, max_delay_ms, name,"
         " token, zone, account, scope, url, quiet, daily_cap, hourly_cap, age, transport, address)"
-        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING RETURNING device_id"},
+        " WHERE o.epoch = $1::bigint ON CONFLICT DO NOTHING"
+        " RETURNING device_id, content_version),"
+        " a AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
+        " SELECT d.device_id, s.source_id, s.priority, 0, " OPEN_END " FROM d JOIN source s"
+        " ON s.kind = 2 AND s.state <> 2 AND s.started_version BETWEEN 1 AND d.content_version"
+        " AND d.device_id <@ s.devices ORDER BY 1, 2 ON CONFLICT DO NOTHING)"
+        " SELECT device_id FROM d"},
     /* $1 ids -> those that exist: residence, account as a number within this answer, last lead */
     [STORE_INTAKE_LEAD_DEVICES] = {"intake_lead_devices",
         "SELECT device_id, residence, dense_rank() OVER (ORDER BY"

@@ -164,6 +164,8 @@ on_news(void *arg _unused_, struct partition *p _unused_, int exit_code)
         rig.exit_code = exit_code;
 }
 
+static struct warmup rig_warmup; /* none */
+
 static inline void
 start_as(const char *node)
 {
@@ -178,7 +180,8 @@ start_as(const char *node)
                                       .token_key = key,
                                       .base_url = "https://example.org",
                                       .version = "v25.0",
-                                      .timing = timing};
+                                      .timing = timing,
+                                      .warmup = rig_warmup};
 
     config.incarnation.bytes[0] = ++incarnations;
     ck_assert_int_eq(0, partition_start(&rig.p, &rig.loop, &config, &rig.transport, &rig.rng,

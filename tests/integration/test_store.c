@@ -597,7 +597,8 @@ START_TEST(a_sequence_has_an_audience_without_an_end)
     ck_assert_str_eq("4", run(STORE_APPLIED, "7, 4"));
     /* A device that comes later is in it too: a sequence runs on. */
     run(STORE_INTAKE_DEVICE_INSERT, "7, '{9}', '{1}', '{1}', '{x}', '{\"\"}', '{UTC}', '{main}',"
-                                    " '{s}', '{\"\"}', '{fake}', '{a}'");
+                                    " '{s}', '{\"\"}', '{none}', '{0}', '{-1}', '{3}', '{fake}',"
+                                    " '{a}'");
     ck_assert_int_eq(1, pgtemp_int(db_admin, "SELECT count(*) FROM audience WHERE device_id = 9"));
 }
 END_TEST
