@@ -1024,7 +1024,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " RETURNING device_id, content_version),"
         " a AS (INSERT INTO audience(device_id, source_id, priority, cursor, upto)"
         " SELECT d.device_id, s.source_id, s.priority, 0, " OPEN_END " FROM d JOIN source s"
-        " ON s.kind = 2 AND s.state <> 2 AND s.started_version BETWEEN 1 AND d.content_version"
+        " ON s.kind = 2 AND s.state <> 2 AND s.trigger <> ''"
+        " AND s.started_version BETWEEN 1 AND d.content_version"
         " AND d.device_id <@ s.devices ORDER BY 1, 2 ON CONFLICT DO NOTHING)"
         " SELECT device_id FROM d"},
     /* $1 ids -> those that exist: residence, account as a number within this answer, last lead */
