@@ -370,12 +370,12 @@ START_TEST(an_interrupted_import_goes_on)
 {
     char path[256], program[300], config[256], out[256];
     const unsigned rows = 400000;
-    cluster = cluster_new(&(struct cluster_options){.nodes = 1, .devices = 2, .leads = 1});
+    cluster = cluster_new(&(struct cluster_options){.nodes = 1, .devices = 8, .leads = 1});
     snprintf(path, sizeof(path), "%s/many.csv", cluster_dir(cluster));
     FILE *f = fopen(path, "w");
     fprintf(f, "device_id,phone,city\n");
     for (unsigned i = 0; i < rows; i++)
-        fprintf(f, "%u,6019%07u,Kuala Lumpur\n", i % 2 + 1, i);
+        fprintf(f, "%u,6019%07u,Kuala Lumpur\n", i % 8 + 1, i);
     fclose(f);
     snprintf(program, sizeof(program), "%s/coordinator/ctl/fleetcast", getenv("FLEETCAST_BUILD"));
     snprintf(config, sizeof(config), "%s/ops.conf", cluster_dir(cluster));
@@ -400,7 +400,7 @@ START_TEST(an_interrupted_import_goes_on)
     ck_assert_int_eq(sscanf(strstr(text, "stopped after"), "stopped after %llu", &stopped), 1);
     free(text);
     ck_assert_uint_lt(stopped, rows);
-    ck_assert_int_eq(number_in("p1", "SELECT count(*) FROM lead"), (long) stopped + 2);
+    ck_assert_int_eq(number_in("p1", "SELECT count(*) FROM lead"), (long) stopped + 8);
     json_t *result, *counts;
     char words[300];
     snprintf(words, sizeof(words), "import leads %s", path);
