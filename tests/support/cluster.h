@@ -62,6 +62,8 @@ void cluster_finished(struct cluster *c, usec_t limit);
 /* Exports, audits (with the silences, direct messages, enrolments and older content that the calls
  * below left), and asserts that there is no offence; details go to stderr. */
 struct audit_result cluster_audit(struct cluster *c);
+/* The same in the middle: exactly so many messages are due and were never received. */
+struct audit_result cluster_audit_waiting(struct cluster *c, uint64_t waiting);
 void cluster_verify(struct cluster *c); /* exit code 0 */
 /* Until the database of no partition holds a row or a trigger of an active source. */
 void cluster_settles(struct cluster *c, usec_t limit);
