@@ -302,6 +302,7 @@ START_TEST(people_enrol_and_remove)
                                                     .max_delay = 30,
                                                     .content = before_edit});
     put_leads(4, 3, "", "leads.csv"); /* the generated ones have the same numbers */
+    import_leads(" --update");
     cluster_must(cluster, 0, "sequence start cold");
     cluster_enrol(cluster, 1, "+6010001000000", "cold");
     cluster_enrol(cluster, 2, "+6010002000001", "cold");
@@ -442,8 +443,8 @@ END_TEST
 /* ---- content that is refused ---- */
 
 struct fault {
-    const char *content; /* behind "sequences:\n  new:\n    " unless it begins with '!' */
-    const char *where, *value;
+    const char *content;       /* behind "sequences:\n  new:\n    " unless it begins with '!' */
+    const char *where, *value; /* where NULL: only the cluster knows that it is wrong */
 };
 #define STEP "steps: [ { step: 1, delay: 0, text: \"x\" } ]\n"
 static const struct fault faults[] = {
@@ -463,11 +464,11 @@ static const struct fault faults[] = {
      ":3:", "09:00-25:00"},
     {"steps: [ { step: 1, delay: 0, text: \"x\", ttl: 0 } ]\n", ":3:", "ttl"},
     {"steps: [ { step: 1, delay: 0, text: \"{{nmae}}\" } ]\n", ":", "nmae"},
-    {"steps: [ { step: 1, delay: 0, template: nosuch } ]\n", ":3:", "nosuch"},
+    {"steps: [ { step: 1, delay: 0, template: nosuch } ]\n", NULL, "nosuch"},
     {"next_sequence: new\n    " STEP, ":", "new -> new"},
-    {"next_sequence: nosuch\n    " STEP, ":", "nosuch"},
+    {"next_sequence: nosuch\n    " STEP, NULL, "nosuch"},
     {"trigger: \"two words\"\n    " STEP, ":3:", "two words"},
-    {"trigger: COLD\n    " STEP, ":", "COLD"}, /* another one has it */
+    {"trigger: COLD\n    " STEP, NULL, "COLD"}, /* another one has it */
     {"on_skip: perhaps\n    " STEP, ":3:", "perhaps"},
     {"!sequences:\n  a: { next_sequence: b, " STEP "}\n  b: { next_sequence: c, " STEP
      "}\n  c: { next_sequence: a, " STEP "}\n",
@@ -505,7 +506,7 @@ START_TEST(bad_content_is_refused_whole)
         int code = cluster_fleetcast(cluster, &output, words);
         ck_assert_msg(code == 4 || code == 1, "exit code %d of\n%s%s", code, text, output);
         char where[32];
-        snprintf(where, sizeof(where), "bad.yaml%s", f->where);
+        snprintf(where, sizeof(where), "bad.yaml%s", f->where ? f->where : "");
         ck_assert_msg(strstr(output, where) && strstr(output, f->value),
                       "not \"%s\" and \"%s\" in:\n%s%s", where, f->value, text, output);
         free(output);
