@@ -127,6 +127,8 @@ carry(struct audience *a, bool begins)
         if (!d)
             continue;
         d->transactions = (uint8_t) (d->transactions + (begins ? 1 : -1));
+        if (begins)
+            d->triggers_set = false; /* what is committed by now it will see */
         d->fill_again |= begins && d->filling;
     }
 }
@@ -238,7 +240,7 @@ read_open(struct audience *a, const struct db_reply *reply)
         if (!d)
             continue;
         d->audience_open = db_get_bool(reply, call, row, 1);
-        d->triggers_open = db_get_bool(reply, call, row, 2);
+        d->triggers_open = db_get_bool(reply, call, row, 2) || d->triggers_set;
     }
 }
 
