@@ -511,8 +511,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
      */
     [STORE_ENROL_LOCK] = {"enrol_lock",
         "SELECT FROM (SELECT device_id, source_id FROM unnest($1::int[]) d(device_id),"
-        " unnest($2::int[]) s(source_id) OFFSET 0) k JOIN audience y USING (device_id, source_id)"
-        " WHERE upto = " OPEN_END " ORDER BY device_id, source_id FOR UPDATE OF y"},
+        " unnest($2::int[]) s(source_id) ORDER BY 1, 2) k CROSS JOIN LATERAL"
+        " (SELECT FROM audience y WHERE y.device_id = k.device_id AND y.source_id = k.source_id"
+        " AND upto = " OPEN_END " FOR UPDATE) y"},
     /*
      * The next $3 leads of each device whose trigger is that of one sequence (of $4; its first
      * step, revision and delay in $5 to $7). The trigger is used up with the same commit, for
