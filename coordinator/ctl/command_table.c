@@ -91,8 +91,9 @@ static const struct command command_table[] = {
     {"lead", "show", "PHONE", 1, A_LEAD, "who has this phone, and what became of each", NULL,
      cmd_lead_show},
     {"lead", "enrol", "PHONE SEQUENCE", 2, A_LEAD | BIT(AGAIN), "enrol a lead by hand",
-     "A lead that is in it or has been through it is known, and unchanged; --again enrols who has\n"
-     "been through it once more.\n",
+     "A lead that is in it is known, and unchanged. One that has been through it is refused (exit "
+     "4);\n"
+     "--again enrols it once more.\n",
      cmd_lead_enrol},
     {"lead", "remove", "PHONE SEQUENCE", 2, A_LEAD, "take a lead out of a sequence",
      "What was on the wire in that moment ends first.\n", cmd_lead_remove},
