@@ -9,10 +9,10 @@
 #include "coordinator/ctl/terminal.h"
 
 /* Columns that fit a screen; programs get all of them. */
-static const char *const device_columns[] = {"device_id",    "name",
-                                             "transport",    "address",
-                                             "residence",    "min_delay_ms",
-                                             "max_delay_ms", "zone",
+static const char *const device_columns[] = {"device_id",    "name",       "transport",
+                                             "address",      "residence",  "min_delay_ms",
+                                             "max_delay_ms", "zone",       "quiet",
+                                             "daily_cap",    "hourly_cap", "paused",
                                              "leads",        NULL};
 
 int

@@ -73,6 +73,7 @@ struct listing {
     struct table *table;
     struct seen *seen;
     size_t count, room; /* room: a power of two */
+    int64_t forgotten; /* people whose hash stands for an opt-out, of the partition with the most */
 };
 
 static struct seen *
@@ -106,6 +107,7 @@ on_page(void *arg, struct slice partition, const struct answer *page)
     struct listing *l = arg;
     int account = answer_column(page, "account"), phone = answer_column(page, "phone");
     int reason = answer_column(page, "reason"), at = answer_column(page, "at");
+    int forgotten = answer_column(page, "forgotten");
     (void) partition;
     for (uint32_t row = 0; row < page->row_count; row++) {
         char key[LABEL_BYTES_MAX + 32];
@@ -119,6 +121,7 @@ on_page(void *arg, struct slice partition, const struct answer *page)
             continue;
         seen->hash = compose_hash(ask_text(key)) | 1;
         l->count++;
+        l->forgotten = MAX_OF(l->forgotten, answer_number(page, row, forgotten));
         table_text(l->table, name);
         table_int(l->table, answer_number(page, row, phone));
         table_text(l->table, answer_text(page, row, reason));
@@ -140,6 +143,9 @@ static int
 end_listing(struct listing *l, unsigned partitions, unsigned silent)
 {
     uint64_t missing = count_short(l, partitions - silent);
+    if (l->forgotten > 0)
+        fprintf(stderr, "besides, %" PRId64 " erased people are known by a keyed hash only\n",
+                l->forgotten);
     if (missing > 0) {
         terminal_fault("%" PRIu64 " of these are not on every partition", missing);
         terminal_next(

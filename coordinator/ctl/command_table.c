@@ -44,14 +44,14 @@ static const struct command command_table[] = {
      "not be done yet (the same command continues).\n",
      cmd_import_leads},
     {"apply-content", NULL, "FILE", 1, BIT(DRY_RUN) | BIT(MODE) | BIT(YES) | BIT(ALLOW_UNKNOWN),
-     "check templates, campaigns, sequences in a YAML file and hand them out",
+     "check a YAML file of templates, campaigns, sequences; hand them out",
      "A file with any fault is refused whole. An edit of a sequence that was started needs\n"
      "--for new (who is enrolled keeps what was there) or --for all (all go on by the new steps:\n"
      "says first how many leads change what, and asks; --yes does not ask). A variable that no\n"
      "lead has as a column is refused, but with --allow-unknown or a `variables:` list.\n",
      cmd_apply_content},
     {"preview", NULL, "CONTENT", 1, A_LEAD | BIT(LEAD) | BIT(FILE),
-     "what a lead would get: a template, a campaign, each step of a sequence",
+     "what a lead would get, step by step",
      "  fleetcast preview cold --lead +60123456789 --file content.yaml\n"
      "Exit 4 when a text lacks a value or is too long for that lead.\n",
      cmd_preview},
@@ -68,8 +68,7 @@ static const struct command command_table[] = {
     {"campaign", "watch", "NAME", 1, BIT(UNTIL_FINISHED) | BIT(PLAIN),
      "its progress, drawn again every second", WATCH_MORE, cmd_source_watch},
     {"sequence", "ls", "", 0, 0, "sequences with their state and progress", NULL, cmd_source_ls},
-    {"sequence", "show", "NAME", 1, 0,
-     "one sequence: steps, who stands where, what comes next, progress by partition", NULL,
+    {"sequence", "show", "NAME", 1, 0, "one sequence: steps, who stands where, progress", NULL,
      cmd_source_show},
     {"sequence", "start", "NAME", 1, BIT(REASON) | BIT(AT) | BIT(FORCE),
      "enrol leads with its trigger, now and as they come", START_MORE, cmd_source_start},
@@ -84,7 +83,7 @@ static const struct command command_table[] = {
      PAUSE_MORE, cmd_cluster_pause},
     {"resume", NULL, "", 0, BIT(REASON), "the whole cluster goes on", NULL, cmd_cluster_resume},
     {"send", NULL, "DEVICE PHONE TEXT", 3, BIT(COUNTRY) | BIT(KEY) | BIT(TTL),
-     "one message, before campaigns and sequences, in the device's pace",
+     "one message, before all others, in the device's pace",
      "  fleetcast send 2041 +60123456789 \"Your order is on its way\" --key order-4711\n"
      "The same device and key again, within 7 days, is known and sends nothing more.\n",
      cmd_send},
@@ -98,7 +97,7 @@ static const struct command command_table[] = {
     {"lead", "remove", "PHONE SEQUENCE", 2, A_LEAD, "take a lead out of a sequence",
      "What was on the wire in that moment ends first.\n", cmd_lead_remove},
     {"lead", "forget", "PHONE", 1, BIT(COUNTRY) | BIT(YES) | BIT(ACCOUNT),
-     "erase a person everywhere; a keyed hash stays, so that nobody writes again",
+     "erase a person everywhere; nobody writes again",
      "Of every account, or of --account. Exit 3 names the partitions that were not reached: the\n"
      "same command again, until it is 0.\n",
      cmd_lead_forget},
@@ -107,7 +106,7 @@ static const struct command command_table[] = {
      cmd_optout_add},
     {"optout", "rm", "PHONE", 1, OPTOUT | BIT(COUNTRY), "take an opt-out back", NULL,
      cmd_optout_rm},
-    {"optout", "ls", "", 0, 0, "every opt-out once, and those that a partition lacks", NULL,
+    {"optout", "ls", "", 0, 0, "every opt-out, and how many a partition lacks", NULL,
      cmd_optout_ls},
     {"optout", "import", "FILE", 1,
      OPTOUT | BIT(COUNTRY) | BIT(REJECTS) | BIT(DELIMITER) | BIT(BATCH_TIMEOUT),
@@ -156,7 +155,7 @@ static const struct command command_table[] = {
      "Columns: device_id, phone, name, trigger, attributes (JSON). Exit 3 when a partition could\n"
      "not be reached: the file is partial.\n",
      cmd_export_leads},
-    {"verify", NULL, "", 0, 0, "check the invariants on all partitions; exit 7 when one is broken",
+    {"verify", NULL, "", 0, 0, "check the invariants on all partitions; exit 7: one is broken",
      NULL, cmd_verify},
 };
 

@@ -246,6 +246,17 @@ judge_command(struct invocation *in, const struct words *w, FILE *errors)
     return judge_values(in, errors);
 }
 
+static void
+print_nouns(FILE *errors, const char *verb)
+{
+    unsigned count;
+    const struct command *table = commands_table(&count);
+    fprintf(errors, "fleetcast: %s what? Its nouns:\n", verb);
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(table[i].verb, verb) == 0)
+            fprintf(errors, "  fleetcast %s %s %s\n", verb, table[i].noun, table[i].operands);
+}
+
 int
 commands_parse(struct invocation *ret, int argc, char *const argv[], FILE *out, FILE *errors)
 {
@@ -277,13 +288,7 @@ commands_parse(struct invocation *ret, int argc, char *const argv[], FILE *out, 
         return CTL_USAGE;
     }
     if (!in.command && is_verb(verb)) {
-        fprintf(errors, "fleetcast: %s what? Its nouns:\n", verb);
-        unsigned count;
-        const struct command *table = commands_table(&count);
-        for (unsigned i = 0; i < count; i++) {
-            if (strcmp(table[i].verb, verb) == 0)
-                fprintf(errors, "  fleetcast %s %s %s\n", verb, table[i].noun, table[i].operands);
-        }
+        print_nouns(errors, verb);
         return CTL_USAGE;
     }
     if (!in.command) {

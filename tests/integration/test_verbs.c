@@ -211,6 +211,9 @@ START_TEST(a_sequence_is_shown_with_who_stands_where)
     expect(0, "cold,active,COLD,warm,2,1,", "sequence ls --format csv");
     expect(0, "sequence  active", "status");
     expect(5, "sequence watch cold", "sequence watch cold --until-finished --timeout 500ms");
+    expect(0, "taken out", "lead remove +60111111111 cold");
+    expect(0, "taken out", "lead remove +60122222221 cold");
+    expect(0, "(= 2 leads)   2 messages", "sequence watch cold --until-finished --timeout 20s");
     expect(0, "COLD", "lead show +60111111111");
     expect(0, "cold", "lead show 60111111111 --format csv");
     expect(0, "\"triggers\"", "lead show +60-11-1111111 --format json");
@@ -295,6 +298,11 @@ START_TEST(who_is_not_reached_is_named_with_3)
     expect(3, "did not reach partition p2", "lead forget +60133333334 --yes --timeout 1s");
     expect(3, "partition p2 does not answer", "optout ls --timeout 500ms");
     expect(3, "1 partition is missing", "export leads --timeout 500ms");
+    expect(3, "no answer from node n2", "send 2 +60133333333 x --key k --timeout 500ms");
+    expect(3, "no answer from node n2", "device pause 2 --timeout 500ms");
+    expect(3, "no answer from node n2", "explain device 2 --timeout 500ms");
+    expect(3, "partition p2 does not answer", "lead show +60111111111 --timeout 500ms");
+    expect(3, "partition p2 does not answer", "sequence show cold --timeout 500ms");
     expect(3, "partition p2 does not answer", "plan capacity --timeout 500ms");
     write_file("o.csv", "phone\n+60144444444\n");
     expect(3, "did not reach partition p2", "optout import %s/o.csv --timeout-per-batch 1s",
