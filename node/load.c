@@ -38,6 +38,7 @@ struct load {
     int64_t after; /* key of the last row */
     int16_t after_revision;
     char after_name[CONTENT_NAME_MAX + 1];
+    bool rested; /* the take was one after another process: until the partition is open */
     bool asked;
     struct db_args args;
     struct uuid *tokens; /* of the sender's slots */
@@ -539,6 +540,7 @@ load_start(struct partition *p)
 {
     struct load *l = p->load;
 
+    l->rested |= p->rest;
     p->rest = false; /* served */
     p->doubts = 0;
     l->epoch = p->epoch;
@@ -558,16 +560,23 @@ load_tick(struct load *l)
         ask_changed(l);
 }
 
+/* An older driver's send that was on the wire during the rest may have ended, and been recorded,
+ * just before its claim was looked for: nothing tells of it but the time. */
 static void
 open_device(void *arg, struct device *d)
 {
-    run_low(arg, d);
+    struct partition *p = arg;
+
+    if (p->load->rested)
+        d->gap_ends = MAX_OF(d->gap_ends, clock_boot() + pace_gap(d, p->rng));
+    run_low(p, d);
 }
 
 void
 load_open(struct partition *p)
 {
     schedule_each(p->devices, open_device, p);
+    p->load->rested = false;
 }
 
 /* ---- devices that an import changed ---- */
