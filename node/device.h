@@ -54,7 +54,6 @@ struct device {
     uint8_t transactions;              /* on their way that touch its rows: no fill may start now */
     bool fill_queued, enrol_queued;    /* waits for it */
     bool audience_open, triggers_open; /* leads wait behind a cursor; or with a trigger */
-    bool triggers_set;                 /* since the enrolment that is on its way began */
     uint32_t min_delay_ms, max_delay_ms;
     usec_t gap_ends;   /* BOOTTIME: earliest start of the next send */
     usec_t held_until; /* device throttle or stop; 0 = none */

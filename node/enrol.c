@@ -117,6 +117,21 @@ gather(struct audience *a)
     e->leads = MAX_OF(ENROL_LEADS_MIN, MIN_OF(e->leads, ENROL_LEADS_MAX));
 }
 
+/*
+ * Whether leads are left tells the answer. Whatever happens meanwhile (a source resumes, a trigger
+ * is set) says so again, and the answer, which may be older, does not take that back.
+ */
+static void
+set_open(struct audience *a, bool open)
+{
+    for (unsigned i = 0; i < a->enrol.all.count; i++) {
+        struct device *d = schedule_find(a->p->devices, a->enrol.all.ids[i]);
+
+        if (d)
+            d->audience_open = d->triggers_open = open;
+    }
+}
+
 /* The transaction touches their rows: no fill beside it. */
 static void
 carry(struct audience *a, bool begins)
@@ -127,8 +142,6 @@ carry(struct audience *a, bool begins)
         if (!d)
             continue;
         d->transactions = (uint8_t) (d->transactions + (begins ? 1 : -1));
-        if (begins)
-            d->triggers_set = false; /* what is committed by now it will see */
         d->fill_again |= begins && d->filling;
     }
 }
@@ -239,8 +252,8 @@ read_open(struct audience *a, const struct db_reply *reply)
 
         if (!d)
             continue;
-        d->audience_open = db_get_bool(reply, call, row, 1);
-        d->triggers_open = db_get_bool(reply, call, row, 2) || d->triggers_set;
+        d->audience_open |= db_get_bool(reply, call, row, 1);
+        d->triggers_open |= db_get_bool(reply, call, row, 2);
     }
 }
 
@@ -286,8 +299,10 @@ on_enrolled(void *arg, enum db_outcome outcome, const struct db_reply *reply)
         spend(e, join(a, reply, e->campaign_call, CLASS_CAMPAIGN) +
                      join(a, reply, e->trigger_call, CLASS_SEQUENCE));
         read_open(a, reply);
-    } else
+    } else {
+        set_open(a, true);
         e->not_before = now + AUDIENCE_AGAIN;
+    }
     for (unsigned i = 0; i < e->all.count; i++) {
         struct device *d = schedule_find(a->p->devices, e->all.ids[i]);
 
@@ -321,8 +336,10 @@ enrol_tick(struct audience *a, usec_t now)
     e->asked_at = now;
     e->asked = db_submit(partition_tick_lane(a->p), calls, count, a->p->config.timing.commit,
                          on_enrolled, a) == 0;
-    if (e->asked)
+    if (e->asked) {
+        set_open(a, false);
         return USEC_INFINITY;
+    }
     carry(a, false);
     for (unsigned i = 0; i < e->all.count; i++)
         queue_put(&e->queue, e->all.ids[i]); /* there was room: they came from it */

@@ -766,7 +766,7 @@ partition_triggers_set(struct partition *p, int32_t device_id)
 
     if (!d)
         return; /* it was not read yet, and is looked at when it is */
-    d->triggers_open = d->triggers_set = true;
+    d->triggers_open = true;
     audience_look(p->audience, d);
 }
 
