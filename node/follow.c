@@ -1,6 +1,10 @@
 /* What becomes of a row: the same step again, the next one, the end, the next sequence. */
 #include "node/sender_inner.h"
 
+/* The database's time is known to some milliseconds only, and a step may never come before its
+ * delay. */
+#define DELAY_GRAIN ((int64_t) (10 * USEC_PER_MSEC))
+
 static void
 set_fact(struct slot *slot, enum goal goal, int state, enum reason reason, usec_t at)
 {
@@ -37,6 +41,12 @@ end(struct slot *slot, int state, enum reason reason, usec_t at, int ends_as)
     slot->fact.ends_as = (int16_t) ends_as;
 }
 
+static int64_t
+due_after(const struct slot *slot, usec_t delay)
+{
+    return slot->fact.at + (delay > 0 ? (int64_t) delay + DELAY_GRAIN : 0);
+}
+
 /* Through: the next sequence begins at its first step, as its newest revision has it. Whether it is
  * cancelled, and whether the lead has been through it, the database knows. */
 static void
@@ -51,7 +61,7 @@ chain(struct slot *slot)
     slot->fact.next_source = next->source_id;
     slot->fact.next_step = first->step;
     slot->fact.next_revision = next->revision;
-    slot->fact.next_due = slot->fact.at + (int64_t) first->delay;
+    slot->fact.next_due = due_after(slot, first->delay);
 }
 
 void
@@ -73,7 +83,7 @@ follow_step(struct slot *slot, int state, enum reason reason, usec_t at)
     slot->fact.to_step = next->step;
     slot->fact.to_attempt = 0;
     slot->fact.to_revision = source_revision(s, slot->entry.revision);
-    slot->fact.due = slot->fact.at + (int64_t) next->delay;
+    slot->fact.due = due_after(slot, next->delay);
 }
 
 static void
