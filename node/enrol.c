@@ -186,7 +186,7 @@ encode(struct audience *a, struct db_call calls[static 5])
 
     campaign_count = MIN_OF(campaign_count, CONTENT_STORED_MAX);
     sequence_count = MIN_OF(sequence_count, CONTENT_STORED_MAX);
-    calls[n++] = (struct db_call){.statement = STORE_LOCK_SHARED};
+    calls[n++] = partition_lock_timed(a->p);
     e->campaign_call = e->trigger_call = -1;
     if (e->campaigns.count > 0) {
         db_args_reset(&e->campaign_args);

@@ -642,7 +642,7 @@ ask_changed(struct load *l)
     const struct db_call call = {.statement = STORE_DEVICES_BY_ID, .args = &l->changed_args};
     uint32_t count = MIN_OF(l->changed_count, CHANGED_PER_ASK);
 
-    if (!partition_may_claim(l->p))
+    if (!partition_may_write(l->p))
         return;
     db_args_reset(&l->changed_args);
     db_put_int4s(&l->changed_args, l->changed, count);

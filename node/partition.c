@@ -352,6 +352,26 @@ judge_clock(struct partition *p, int64_t off, usec_t error)
     }
 }
 
+/* What runs before us on the lane may take its time: the transaction begins later. */
+struct db_call
+partition_lock_timed(struct partition *p)
+{
+    int64_t now = partition_db_now(p, clock_boot());
+    int64_t jump = (int64_t) (CLOCK_JUMP + p->offset_error);
+
+    db_args_reset(&p->timed_args);
+    db_put_time(&p->timed_args, now - jump);
+    db_put_time(&p->timed_args, now + jump + (int64_t) p->config.timing.commit);
+    return (struct db_call){.statement = STORE_LOCK_TIMED, .args = &p->timed_args};
+}
+
+void
+partition_judge_refused(struct partition *p, const struct db_reply *reply)
+{
+    if (strcmp(db_sqlstate(reply), "22012") == 0 && db_failed_call(reply) == 0)
+        partition_suspect(p); /* the beat brings the time */
+}
+
 /* The shortest way there and back bounds the error best; but no sample is good for ever. */
 static void
 keep_offset(struct partition *p, int64_t db_time, usec_t submitted, usec_t now)
@@ -505,6 +525,8 @@ new_parts(struct partition *p)
 {
     int r = db_args_init(&p->args, ARGS_BYTES);
 
+    if (r == 0)
+        r = db_args_init(&p->timed_args, 256);
     if (r < 0)
         return r;
     p->devices = schedule_new();
@@ -561,6 +583,7 @@ partition_free(struct partition *p)
     p->zones = zones_free(p->zones);
     p->pool = dbpool_free(p->pool);
     db_args_done(&p->args);
+    db_args_done(&p->timed_args);
     free(p);
     return NULL;
 }

@@ -74,6 +74,7 @@ struct partition {
     unsigned timers_open;
     bool stopped;
 
+    struct db_args timed_args;
     struct db_args args; /* of take and beat: borrowed for one submit */
     usec_t taken_at;     /* BOOTTIME of the take's commit */
     bool rest;           /* the take must wait Q */
@@ -114,6 +115,10 @@ void partition_arm_state(struct partition *p, usec_t in);
 bool partition_may_claim(const struct partition *p);
 /* What the gates of all devices share, for a send that would start at `at`. */
 struct pace_now partition_pace_now(const struct partition *p, usec_t at);
+/* STORE_LOCK_TIMED, for what claims, enrols or expires; and was it that which failed? Then the
+ * clock is looked at. */
+struct db_call partition_lock_timed(struct partition *p);
+void partition_judge_refused(struct partition *p, const struct db_reply *reply);
 bool partition_may_settle(const struct partition *p);
 struct db *partition_tick_lane(struct partition *p);
 /* A driver's row as read in a transaction: is it still ours? Sends EVENT_HIGHER if not. */

@@ -330,8 +330,10 @@ on_not_committed(struct sender *s, enum db_outcome outcome, const struct db_repl
         return;
     }
     settle_again(s, false);
-    if (outcome == DB_REFUSED)
+    if (outcome == DB_REFUSED) {
         partition_log_refused(s->p, "tick", reply);
+        partition_judge_refused(s->p, reply);
+    }
     s->not_before = clock_boot() + REFUSED_AGAIN;
 }
 
@@ -393,8 +395,12 @@ static unsigned
 encode_all(struct sender *s, struct db_call *calls)
 {
     unsigned count = 0;
+    bool by_the_clock = s->parts[PART_CLAIM].count + s->parts[PART_CLAIM_DIRECT].count +
+                            s->parts[PART_REFUSE].count >
+                        0;
 
-    calls[count++] = (struct db_call){.statement = STORE_LOCK_SHARED};
+    calls[count++] = by_the_clock ? partition_lock_timed(s->p)
+                                  : (struct db_call){.statement = STORE_LOCK_SHARED};
     s->epoch_call = -1;
     if (asks_epoch(s)) {
         s->epoch_call = (int) count;

@@ -163,6 +163,13 @@
 const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_LOCK_SHARED] = {"lock_shared",
         "SELECT pg_advisory_xact_lock_shared(fleetcast_lock())"},
+    /*
+     * The same, and the whole transaction fails (22012) unless its time, which is now() to all that
+     * follows, lies between $1 and $2: what ends rows by the clock is never done by a wrong one.
+     */
+    [STORE_LOCK_TIMED] = {"lock_timed",
+        "SELECT pg_advisory_xact_lock_shared(fleetcast_lock()),"
+        " 1 / (now() BETWEEN $1::timestamptz AND $2::timestamptz)::int"},
     [STORE_LOCK_EXCLUSIVE] = {"lock_exclusive",
         "SELECT pg_advisory_xact_lock(fleetcast_lock())"},
 

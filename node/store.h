@@ -13,6 +13,7 @@
 
 enum store_statement {
     STORE_LOCK_SHARED,
+    STORE_LOCK_TIMED,
     STORE_LOCK_EXCLUSIVE,
     STORE_EPOCH, /* epoch, driver, incarnation, clock, content_applied, clean: after the lock */
 
