@@ -43,6 +43,10 @@
     " JOIN source s ON s.source_id = y.source_id "
 /* The audience of a sequence has no end: its cursor looks for triggers for as long as it runs. */
 #define OPEN_END "2147483647"
+/* A lead of the cursor's device has the trigger of its sequence, behind it. */
+#define TRIGGERED                                                                                  \
+    " EXISTS (SELECT FROM lead l WHERE l.device_id = y.device_id AND l.trigger = s.trigger"        \
+    " AND l.trigger <> '' AND l.lead_no > y.cursor" BY_KEY
 
 /*
  * Facts, so that one function encodes them (settle.c): n comes back. ENDINGS has five columns more.
@@ -445,7 +449,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
     /* The same for direct messages: phone, text and time to live stand in `direct`. */
     [STORE_CLAIM_DIRECT] = {"claim_direct",
         "UPDATE enrollment e SET state = 1, epoch = $1::bigint, token = a.token"
-        " FROM" ASKED "JOIN device d USING (device_id) JOIN direct c USING (device_id, lead_no)"
+        " FROM" ASKED "JOIN device d USING (device_id) CROSS JOIN LATERAL (SELECT phone, text, expires_at"
+        " FROM direct WHERE device_id = a.device_id AND lead_no = a.lead_no" BY_KEY "c"
         " WHERE e.device_id = a.device_id AND e.source_id = a.source_id AND e.lead_no = a.lead_no"
         " AND e.state = 0 AND e.step = a.step AND e.attempt = a.attempt"
         " AND d.residence = 0 AND" SOURCES_OPEN "AND c.expires_at > now() AND" EPOCH_IS_MINE
@@ -532,8 +537,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "WITH a AS MATERIALIZED (SELECT x.*, array_position($4::int[], x.source_id) AS at"
         " FROM unnest($2::int[]) u(device_id) JOIN device d USING (device_id) CROSS JOIN LATERAL"
         " (SELECT y.device_id, y.source_id, y.cursor, s.trigger, s.filter"
-        " FROM" CURSORS_OF("$4") "WHERE y.upto = " OPEN_END " AND" SOURCE_OPEN "AND EXISTS (SELECT FROM lead l WHERE l.device_id = y.device_id"
-        " AND l.trigger = s.trigger AND l.trigger <> '' AND l.lead_no > y.cursor)"
+        " FROM" CURSORS_OF("$4") "WHERE y.upto = " OPEN_END " AND" SOURCE_OPEN "AND" TRIGGERED
         " ORDER BY y.priority DESC, y.cursor, y.source_id LIMIT 1) x"
         " WHERE d.residence = 0 AND" EPOCH_IS_MINE "),"
         " n AS MATERIALIZED (SELECT a.device_id, a.source_id, a.at, a.trigger, l.lead_no,"
@@ -567,10 +571,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "SELECT u.device_id, EXISTS"
         " (SELECT FROM" CURSORS_OF("$2") "WHERE y.cursor < y.upto AND y.upto < " OPEN_END
         " AND" SOURCE_OPEN "), EXISTS"
-        " (SELECT FROM" CURSORS_OF("$3") "JOIN lead l"
-        " ON l.device_id = y.device_id AND l.trigger = s.trigger AND l.lead_no > y.cursor"
-        " WHERE y.upto = " OPEN_END
-        " AND l.trigger <> '' AND" SOURCE_OPEN ") FROM unnest($1::int[]) u(device_id)"},
+        " (SELECT FROM" CURSORS_OF("$3") "WHERE y.upto = " OPEN_END " AND" SOURCE_OPEN
+        "AND" TRIGGERED ") FROM unnest($1::int[]) u(device_id)"},
     /*
      * Before triggers are set ($2 devices, $3 phones, $4 triggers), in the same transaction: the
      * cursors of their sequences step back to before these leads. It writes each cursor, also one
@@ -580,7 +582,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "UPDATE audience y SET cursor = least(y.cursor, g.lead_no - 1) FROM"
         " (SELECT l.device_id, s.source_id, min(l.lead_no) AS lead_no"
         " FROM unnest($2::int[], $3::bigint[], $4::text[]) u(device_id, phone, trigger)"
-        " JOIN lead l ON l.phone = u.phone AND l.device_id = u.device_id"
+        " CROSS JOIN LATERAL (SELECT device_id, lead_no FROM lead WHERE phone = u.phone"
+        " AND device_id = u.device_id" BY_KEY "l"
         " JOIN source s ON s.trigger = u.trigger AND s.kind = 2 AND s.state <> 2"
         " WHERE u.trigger <> '' GROUP BY 1, 2 ORDER BY 1, 2) g WHERE y.device_id = g.device_id"
         " AND y.source_id = g.source_id AND y.upto = " OPEN_END " AND" EPOCH_IS_MINE},
@@ -595,8 +598,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
         "WITH d AS MATERIALIZED (SELECT device_id FROM device WHERE device_id > $3::int"
         " AND residence = 0 AND" EPOCH_IS_MINE "AND EXISTS (SELECT FROM source"
         " WHERE source_id = $2::int AND state = 2) ORDER BY device_id LIMIT $4::int),"
-        " x AS MATERIALIZED (SELECT e.device_id, e.lead_no FROM d JOIN enrollment e"
-        " USING (device_id) WHERE e.source_id = $2::int AND e.state = 0 LIMIT $5::int),"
+        " x AS MATERIALIZED (SELECT e.* FROM d CROSS JOIN LATERAL (SELECT device_id, lead_no"
+        " FROM enrollment e WHERE e.device_id = d.device_id AND e.source_id = $2::int"
+        " AND e.state = 0 LIMIT $5::int) e LIMIT $5::int),"
         " gone AS (DELETE FROM enrollment e USING x WHERE e.device_id = x.device_id"
         " AND e.source_id = $2::int AND e.lead_no = x.lead_no AND e.state = 0"
         " RETURNING e.device_id, e.lead_no, e.step),"
@@ -624,9 +628,10 @@ const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_RESTEP] = {"restep",
         "WITH d AS MATERIALIZED (SELECT device_id FROM device WHERE device_id > $3::int"
         " AND residence = 0 AND" EPOCH_IS_MINE "ORDER BY device_id LIMIT $4::int),"
-        " x AS MATERIALIZED (SELECT e.device_id, e.lead_no, e.step, e.revision FROM d"
-        " JOIN enrollment e USING (device_id) WHERE e.source_id = $2::int AND e.state = 0"
-        " AND e.revision < $11::smallint AND e.revision = ANY($6::smallint[]) LIMIT $5::int),"
+        " x AS MATERIALIZED (SELECT e.* FROM d CROSS JOIN LATERAL (SELECT device_id, lead_no, step,"
+        " revision FROM enrollment e WHERE e.device_id = d.device_id AND e.source_id = $2::int"
+        " AND e.state = 0 AND e.revision < $11::smallint AND e.revision = ANY($6::smallint[])"
+        " LIMIT $5::int) e LIMIT $5::int),"
         " v AS MATERIALIZED (SELECT x.*, coalesce(m.to_step, 0) AS to_step, m.shift FROM x"
         " LEFT JOIN LATERAL (SELECT * FROM unnest($6::smallint[], $7::smallint[], $8::smallint[],"
         " $9::bigint[]) m(revision, step, to_step, shift) WHERE m.revision = x.revision"

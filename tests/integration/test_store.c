@@ -834,6 +834,31 @@ plan_values(const struct plan *p)
     return p->values ? p->values : p->statement == STORE_ADVANCE ? stays(any) : any;
 }
 
+/* An index is looked into by what it begins with: else all of it is read. */
+static void
+check_keys(PGresult *r, const char *name, const char *when)
+{
+    static const char *const indexes[][2] = {{"lead_trigger", "(device_id ="},
+                                             {"lead_pkey", "(device_id ="},
+                                             {"enrollment_pkey", "(device_id ="},
+                                             {"audience_pkey", "(device_id ="},
+                                             {"enrollment_end_pkey", "(device_id ="},
+                                             {"direct_pkey", "(device_id ="},
+                                             {"optout_pkey", "account ="},
+                                             {"lead_phone", "(phone ="}};
+
+    for (int row = 0; row + 1 < PQntuples(r); row++)
+        for (unsigned i = 0; i < sizeof(indexes) / sizeof(indexes[0]); i++) {
+            const char *next = PQgetvalue(r, row + 1, 0);
+            char scan[60];
+
+            snprintf(scan, sizeof(scan), "Scan using %s on", indexes[i][0]);
+            if (strstr(PQgetvalue(r, row, 0), scan))
+                ck_assert_msg(strstr(next, "Index Cond") && strstr(next, indexes[i][1]),
+                              "%s reads all of %s (%s): %s", name, indexes[i][0], when, next);
+        }
+}
+
 static void
 check_plan(const struct plan *p, const char *when)
 {
@@ -853,6 +878,7 @@ check_plan(const struct plan *p, const char *when)
             ck_assert_msg(!strstr(PQgetvalue(r, row, 0), "Hash Join"), "%s hashes (%s)",
                           store_statements[p->statement].name, when);
         }
+    check_keys(r, store_statements[p->statement].name, when);
     PQclear(r);
 }
 
