@@ -290,16 +290,26 @@ commit(struct txn *t)
 }
 
 static void
-refuse(struct txn *t)
+refuse(struct txn *t, const char *sqlstate, const char *message, unsigned failed_call)
 {
     struct session *s = t->session;
 
     t->outcome = DB_REFUSED;
-    t->reply.sqlstate = "53100";
-    t->reply.message = "could not extend file";
-    t->reply.failed_call = t->call_count;
+    t->reply.sqlstate = sqlstate;
+    t->reply.message = message;
+    t->reply.failed_call = failed_call;
     answer(t);
     begin(s);
+}
+
+/* Its time, now() to all its statements, is not the one that it was made for. */
+static bool
+is_out_of_time(const struct txn *t)
+{
+    const struct values *v = &t->calls[0].values;
+
+    return t->calls[0].statement == STORE_LOCK_TIMED &&
+           (t->started < value_time(v, 0) || t->started > value_time(v, 1));
 }
 
 static void
@@ -319,8 +329,10 @@ on_stage(struct event *e)
         if (sim_chance(f->kill_before)) {
             sim_say("backend dies before its commit");
             session_end(s);
-        } else if (sim_chance(f->refuse))
-            refuse(t);
+        } else if (is_out_of_time(t))
+            refuse(t, "22012", "division by zero", 0);
+        else if (sim_chance(f->refuse))
+            refuse(t, "53100", "could not extend file", t->call_count);
         else {
             t->stage = COMMITS;
             sim_put(&t->event, sim.now + sim_between(200, 2500));
@@ -344,7 +356,7 @@ begin(struct session *s)
     t->started = server_now(server);
     if (sim_chance(server->faults.stall))
         stall = sim_between(0, server->faults.stall_max);
-    if (t->calls[0].statement == STORE_LOCK_SHARED ||
+    if (t->calls[0].statement == STORE_LOCK_SHARED || t->calls[0].statement == STORE_LOCK_TIMED ||
         t->calls[0].statement == STORE_LOCK_EXCLUSIVE) {
         t->stage = WAITS;
         TAILQ_INSERT_TAIL(&server->waiting, t, of_lock);

@@ -3,6 +3,7 @@
 
 store_function *const store_functions[STORE_COUNT] = {
     [STORE_LOCK_SHARED] = model_lock_shared,
+    [STORE_LOCK_TIMED] = model_lock_timed,
     [STORE_LOCK_EXCLUSIVE] = model_lock_exclusive,
     [STORE_EPOCH] = model_epoch,
     [STORE_DAYS] = model_days,

@@ -179,6 +179,7 @@ unsigned row_place(const struct device_rec *d, int32_t source_id, int32_t lead_n
 /* One function per statement: model_<its name>, listed in statements.c. */
 #define DECLARE(name) store_function model_##name
 DECLARE(lock_shared);
+DECLARE(lock_timed);
 DECLARE(lock_exclusive);
 DECLARE(epoch);
 DECLARE(days);
