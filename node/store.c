@@ -110,21 +110,25 @@
     " WHERE EXISTS (SELECT FROM fresh) RETURNING optout_number - (SELECT count(*) FROM fresh)"     \
     " AS before), i AS (INSERT INTO optout(account, phone, number, reason)"                        \
     " SELECT account, phone, o.before + k, reason FROM fresh, o) "
-#define PEOPLE " unnest($2::text[], $3::bigint[]) u(account, phone) "
 #define LIVE_SOURCES                                                                               \
     " live AS MATERIALIZED (SELECT source_id FROM progress WHERE audience > not_in_audience + "    \
     "sent"                                                                                         \
     " + failed + expired + skipped + cancelled) "
+/* Where people are: each row of u becomes a row per lead and per direct message, of open or moving
+ * devices of its account. */
+#define PLACES(columns)                                                                            \
+    " (SELECT " columns ", l.* FROM u CROSS JOIN LATERAL (SELECT device_id, lead_no FROM lead"     \
+    " WHERE phone = u.phone" BY_KEY "l UNION ALL SELECT " columns                                  \
+    ", c.* FROM u CROSS JOIN LATERAL (SELECT device_id, lead_no FROM direct"                       \
+    " WHERE phone = u.phone" BY_KEY "c) x CROSS JOIN LATERAL (SELECT account, residence"           \
+    " FROM device WHERE device_id = x.device_id" BY_KEY "d WHERE x.account IN (d.account, '') "
 #define FOUND                                                                                      \
     " u AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::text[], $4::bigint[])"                \
     " u(n, account, phone)),"                                                                      \
     " w AS MATERIALIZED (SELECT x.n, x.device_id, x.lead_no, d.account, d.residence = 1 OR EXISTS" \
-    " (SELECT FROM live JOIN enrollment e ON e.device_id = x.device_id"                            \
-    " AND e.source_id = live.source_id AND e.lead_no = x.lead_no AND e.state = 1) AS busy FROM"    \
-    " (SELECT u.n, u.account, l.device_id, l.lead_no FROM u JOIN lead l ON l.phone = u.phone"      \
-    " UNION ALL SELECT u.n, u.account, c.device_id, c.lead_no FROM u"                              \
-    " JOIN direct c ON c.phone = u.phone) x JOIN device d USING (device_id)"                       \
-    " WHERE x.account IN (d.account, '') AND" EPOCH_IS_MINE ") "
+    " (SELECT FROM live CROSS JOIN LATERAL (SELECT FROM enrollment"                                \
+    " WHERE device_id = x.device_id AND source_id = live.source_id AND lead_no = x.lead_no"        \
+    " AND state = 1" BY_KEY "e) AS busy FROM" PLACES("u.n, u.account") "AND" EPOCH_IS_MINE ") "
 
 #define DEVICE_COLUMNS                                                                             \
     " device_id, residence, health, min_delay_ms, max_delay_ms, account, scope, transport,"        \
@@ -396,8 +400,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " LEFT JOIN enrollment e USING (device_id, source_id, lead_no)"
         " LEFT JOIN device d USING (device_id) LEFT JOIN source s USING (source_id)"
         " LEFT JOIN lead l USING (device_id, lead_no)"
-        " LEFT JOIN direct c ON a.lead_no < 0 AND c.device_id = a.device_id"
-        " AND c.lead_no = a.lead_no LEFT JOIN LATERAL (SELECT phone FROM optout WHERE account = d.account"
+        " LEFT JOIN LATERAL (SELECT * FROM direct WHERE a.lead_no < 0 AND device_id = a.device_id"
+        " AND lead_no = a.lead_no" BY_KEY "c ON true LEFT JOIN LATERAL (SELECT phone FROM optout WHERE account = d.account"
         " AND phone = coalesce(l.phone, c.phone)" BY_KEY "o ON true),"
         " done AS (DELETE FROM enrollment e USING v WHERE v.verdict BETWEEN 11 AND 13"
         " AND e.device_id = v.device_id AND e.source_id = v.source_id AND e.lead_no = v.lead_no"
@@ -579,13 +583,13 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * that stays: that is the lock which keeps an enrolment from passing them meanwhile.
      */
     [STORE_TRIGGER_BACK] = {"trigger_back",
-        "UPDATE audience y SET cursor = least(y.cursor, g.lead_no - 1) FROM"
+        "WITH s AS MATERIALIZED (SELECT source_id, trigger FROM source WHERE kind = 2 AND state <> 2"
+        " AND trigger <> '') UPDATE audience y SET cursor = least(y.cursor, g.lead_no - 1) FROM"
         " (SELECT l.device_id, s.source_id, min(l.lead_no) AS lead_no"
         " FROM unnest($2::int[], $3::bigint[], $4::text[]) u(device_id, phone, trigger)"
-        " CROSS JOIN LATERAL (SELECT device_id, lead_no FROM lead WHERE phone = u.phone"
-        " AND device_id = u.device_id" BY_KEY "l"
-        " JOIN source s ON s.trigger = u.trigger AND s.kind = 2 AND s.state <> 2"
-        " WHERE u.trigger <> '' GROUP BY 1, 2 ORDER BY 1, 2) g WHERE y.device_id = g.device_id"
+        " JOIN s USING (trigger) CROSS JOIN LATERAL (SELECT device_id, lead_no"
+        " FROM lead WHERE phone = u.phone AND device_id = u.device_id" BY_KEY "l"
+        " GROUP BY 1, 2 ORDER BY 1, 2) g WHERE y.device_id = g.device_id"
         " AND y.source_id = g.source_id AND y.upto = " OPEN_END " AND" EPOCH_IS_MINE},
 
     /*
@@ -754,7 +758,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " fresh AS MATERIALIZED (SELECT a.*, row_number() OVER (ORDER BY n) AS k FROM a"
         " WHERE NOT EXISTS (SELECT FROM optout o WHERE o.account = a.account AND o.phone = a.phone"
         BY_KEY "AND NOT EXISTS (SELECT FROM forgotten f WHERE f.account IN (a.account, '')"
-        " AND f.hash = a.hash))," OPTOUT_INSERT
+        " AND f.hash = a.hash" BY_KEY ")," OPTOUT_INSERT
         "SELECT n FROM fresh"},
     /*
      * Ends what waits for these people ($2 accounts, '' = every; $3 phones) with reason $4, on every
@@ -764,12 +768,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * sources that have live rows are looked through. Answers the rows that ended.
      */
     [STORE_OPTOUT_END] = {"optout_end",
-        "WITH" LIVE_SOURCES ", who AS MATERIALIZED (SELECT l.device_id, l.lead_no FROM" PEOPLE
-        "JOIN lead l ON l.phone = u.phone JOIN device d ON d.device_id = l.device_id"
-        " WHERE d.residence = 0 AND u.account IN (d.account, '')"
-        " UNION SELECT c.device_id, c.lead_no FROM" PEOPLE
-        "JOIN direct c ON c.phone = u.phone JOIN device d ON d.device_id = c.device_id"
-        " WHERE d.residence = 0 AND u.account IN (d.account, '')),"
+        "WITH" LIVE_SOURCES ", u AS MATERIALIZED (SELECT * FROM unnest($2::text[], $3::bigint[])"
+        " u(account, phone)), who AS MATERIALIZED (SELECT DISTINCT x.device_id, x.lead_no FROM"
+        PLACES("u.account") "AND d.residence = 0),"
         " gone AS (DELETE FROM enrollment e USING who CROSS JOIN live"
         " WHERE e.device_id = who.device_id AND e.source_id = live.source_id"
         " AND e.lead_no = who.lead_no AND (e.state = 0 OR (e.state = 2 AND $5::bool))"
@@ -806,12 +807,11 @@ const struct db_statement store_statements[STORE_COUNT] = {
     [STORE_FORGET_BLOCK] = {"forget_block",
         "WITH u AS MATERIALIZED (SELECT * FROM unnest($2::int[], $3::text[], $4::bigint[])"
         " u(n, account, phone) WHERE" EPOCH_IS_MINE "),"
-        " w AS MATERIALIZED (SELECT u.*, l.device_id FROM u JOIN lead l ON l.phone = u.phone"
-        " UNION ALL SELECT u.*, c.device_id FROM u JOIN direct c ON c.phone = u.phone),"
         " fresh AS MATERIALIZED (SELECT a.*, 'forgotten'::text AS reason, row_number() OVER () AS k"
-        " FROM (SELECT DISTINCT d.account, w.phone FROM w JOIN device d USING (device_id)"
-        " WHERE w.account IN (d.account, '')) a WHERE NOT EXISTS (SELECT FROM optout o"
-        " WHERE o.account = a.account AND o.phone = a.phone" BY_KEY ")," OPTOUT_INSERT
+        " FROM (SELECT DISTINCT d.account, x.phone FROM" PLACES("u.account, u.phone") ") a"
+        " WHERE NOT EXISTS (SELECT FROM optout o WHERE o.account = a.account"
+        " AND o.phone = a.phone" BY_KEY "),"
+        OPTOUT_INSERT
         "SELECT count(*) FROM fresh"},
     /* Where these people are: n, device, lead, account, whether it is claimed or its device moves.
      */
@@ -841,14 +841,15 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " k AS MATERIALIZED (SELECT w.device_id, w.lead_no FROM w JOIN h USING (n)),"
         " f AS (INSERT INTO forgotten(account, hash) SELECT account, hash FROM h"
         " ON CONFLICT DO NOTHING RETURNING hash),"
-        " o AS (DELETE FROM optout o USING h WHERE o.phone = h.phone"
-        " AND h.account IN (o.account, '')),"
-        " l AS (DELETE FROM lead l USING k WHERE l.device_id = k.device_id"
-        " AND l.lead_no = k.lead_no),"
-        " c AS (DELETE FROM direct c USING k WHERE c.device_id = k.device_id"
-        " AND c.lead_no = k.lead_no),"
-        " t AS (DELETE FROM trigger_use t USING k WHERE t.device_id = k.device_id"
-        " AND t.lead_no = k.lead_no)"
+        " o AS (DELETE FROM optout WHERE ctid = ANY(ARRAY(SELECT x.ctid FROM h CROSS JOIN LATERAL"
+        " (SELECT ctid FROM optout WHERE phone = h.phone AND h.account IN (account, '')" BY_KEY
+        "x))), l AS (DELETE FROM lead WHERE ctid = ANY(ARRAY(SELECT x.ctid FROM k CROSS JOIN LATERAL"
+        " (SELECT ctid FROM lead WHERE device_id = k.device_id AND lead_no = k.lead_no" BY_KEY
+        "x))), c AS (DELETE FROM direct WHERE ctid = ANY(ARRAY(SELECT x.ctid FROM k"
+        " CROSS JOIN LATERAL (SELECT ctid FROM direct WHERE device_id = k.device_id"
+        " AND lead_no = k.lead_no" BY_KEY "x))), t AS (DELETE FROM trigger_use"
+        " WHERE ctid = ANY(ARRAY(SELECT x.ctid FROM k CROSS JOIN LATERAL (SELECT ctid"
+        " FROM trigger_use WHERE device_id = k.device_id AND lead_no = k.lead_no" BY_KEY "x)))"
         " SELECT h.n, (SELECT count(*) FROM w WHERE w.n = h.n), EXISTS (SELECT FROM f"
         " WHERE f.hash = h.hash) FROM h"},
 
@@ -865,12 +866,13 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " CASE WHEN d.device_id IS NULL THEN 1 WHEN c.device_id IS NOT NULL THEN 3"
         " WHEN d.residence <> 0 THEN 2 WHEN o.phone IS NOT NULL THEN 4"
         " WHEN EXISTS (SELECT FROM forgotten f WHERE f.account IN (d.account, '')"
-        " AND f.hash = a.hash) THEN 5 WHEN a.expires_at <= now() THEN 6 ELSE 0 END AS verdict"
+        " AND f.hash = a.hash" BY_KEY "THEN 5 WHEN a.expires_at <= now() THEN 6 ELSE 0 END AS verdict"
         " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::text[], $6::text[],"
         " $7::timestamptz[], $8::bytea[]) a(n, device_id, phone, key, text, expires_at, hash)"
-        " LEFT JOIN device d USING (device_id)"
-        " LEFT JOIN direct c ON c.device_id = a.device_id AND c.key = a.key"
-        " LEFT JOIN optout o ON o.account = d.account AND o.phone = a.phone WHERE" EPOCH_IS_MINE "),"
+        " LEFT JOIN LATERAL (SELECT * FROM device WHERE device_id = a.device_id" BY_KEY "d ON true"
+        " LEFT JOIN LATERAL (SELECT device_id, lead_no FROM direct WHERE device_id = a.device_id"
+        " AND key = a.key" BY_KEY "c ON true LEFT JOIN LATERAL (SELECT phone FROM optout"
+        " WHERE account = d.account AND phone = a.phone" BY_KEY "o ON true WHERE" EPOCH_IS_MINE "),"
         " r AS MATERIALIZED (SELECT v.*, row_number() OVER (PARTITION BY device_id ORDER BY n) AS k"
         " FROM v WHERE verdict = 0 AND twin = 1),"
         " w AS MATERIALIZED (SELECT x.device_id, (SELECT count(*) FROM (SELECT FROM enrollment e"
@@ -901,7 +903,7 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * after: known.
      */
     [STORE_LEAD_ENROL] = {"lead_enrol",
-        "WITH v AS MATERIALIZED (SELECT a.*, l.lead_no,"
+        "WITH v AS MATERIALIZED (SELECT a.*, l.lead_no, x.place,"
         " row_number() OVER (PARTITION BY a.device_id, a.source_id, a.phone ORDER BY a.n) AS twin,"
         " CASE WHEN l.lead_no IS NULL THEN 10 WHEN d.residence <> 0 THEN 2"
         " WHEN e.device_id IS NOT NULL THEN 3 WHEN o.phone IS NOT NULL THEN 4"
@@ -910,16 +912,18 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::int[], $6::smallint[],"
         " $7::smallint[], $8::bigint[], $9::bool[])"
         " a(n, device_id, phone, source_id, step, revision, delay, again)"
-        " LEFT JOIN lead l ON l.phone = a.phone AND l.device_id = a.device_id"
-        " LEFT JOIN device d ON d.device_id = l.device_id"
-        " LEFT JOIN optout o ON o.account = d.account AND o.phone = a.phone"
-        " LEFT JOIN source s ON s.source_id = a.source_id"
-        " LEFT JOIN enrollment e ON e.device_id = l.device_id AND e.source_id = a.source_id"
-        " AND e.lead_no = l.lead_no"
-        " LEFT JOIN enrollment_end x ON x.device_id = l.device_id AND x.source_id = a.source_id"
-        " AND x.lead_no = l.lead_no WHERE" EPOCH_IS_MINE "),"
-        " gone AS (DELETE FROM enrollment_end x USING v WHERE v.verdict = 0"
-        " AND x.device_id = v.device_id AND x.source_id = v.source_id AND x.lead_no = v.lead_no),"
+        " LEFT JOIN LATERAL (SELECT device_id, lead_no FROM lead WHERE phone = a.phone"
+        " AND device_id = a.device_id" BY_KEY "l ON true LEFT JOIN LATERAL (SELECT account, residence"
+        " FROM device WHERE device_id = l.device_id" BY_KEY "d ON true LEFT JOIN LATERAL (SELECT phone"
+        " FROM optout WHERE account = d.account AND phone = a.phone" BY_KEY "o ON true"
+        " LEFT JOIN LATERAL (SELECT state FROM source WHERE source_id = a.source_id" BY_KEY
+        "s ON true LEFT JOIN LATERAL (SELECT device_id, state FROM enrollment WHERE device_id = l.device_id"
+        " AND source_id = a.source_id AND lead_no = l.lead_no" BY_KEY "e ON true"
+        " LEFT JOIN LATERAL (SELECT device_id, ctid AS place FROM enrollment_end"
+        " WHERE device_id = l.device_id AND source_id = a.source_id AND lead_no = l.lead_no" BY_KEY
+        "x ON true WHERE" EPOCH_IS_MINE "),"
+        " gone AS (DELETE FROM enrollment_end WHERE ctid = ANY(ARRAY(SELECT place FROM v"
+        " WHERE verdict = 0 AND place IS NOT NULL))),"
         " i AS (INSERT INTO enrollment(device_id, source_id, lead_no, step, revision, due_at)"
         " SELECT device_id, source_id, lead_no, step, revision,"
         " now() + delay * interval '1 microsecond' FROM v WHERE verdict = 0 AND twin = 1"
@@ -943,12 +947,13 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " WHEN x.device_id IS NOT NULL THEN 3 ELSE 12 END AS verdict"
         " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::int[])"
         " a(n, device_id, phone, source_id)"
-        " LEFT JOIN lead l ON l.phone = a.phone AND l.device_id = a.device_id"
-        " LEFT JOIN device d ON d.device_id = l.device_id"
-        " LEFT JOIN enrollment e ON e.device_id = l.device_id AND e.source_id = a.source_id"
-        " AND e.lead_no = l.lead_no"
-        " LEFT JOIN enrollment_end x ON x.device_id = l.device_id AND x.source_id = a.source_id"
-        " AND x.lead_no = l.lead_no WHERE" EPOCH_IS_MINE "),"
+        " LEFT JOIN LATERAL (SELECT device_id, lead_no FROM lead WHERE phone = a.phone"
+        " AND device_id = a.device_id" BY_KEY "l ON true LEFT JOIN LATERAL (SELECT account, residence"
+        " FROM device WHERE device_id = l.device_id" BY_KEY "d ON true LEFT JOIN LATERAL (SELECT device_id, state FROM enrollment WHERE device_id = l.device_id"
+        " AND source_id = a.source_id AND lead_no = l.lead_no" BY_KEY "e ON true"
+        " LEFT JOIN LATERAL (SELECT device_id, ctid AS place FROM enrollment_end"
+        " WHERE device_id = l.device_id AND source_id = a.source_id AND lead_no = l.lead_no" BY_KEY
+        "x ON true WHERE" EPOCH_IS_MINE "),"
         " gone AS (DELETE FROM enrollment e USING v WHERE v.verdict = 0"
         " AND e.device_id = v.device_id AND e.source_id = v.source_id AND e.lead_no = v.lead_no"
         " AND e.state <> 1 RETURNING e.*),"
@@ -1057,8 +1062,9 @@ const struct db_statement store_statements[STORE_COUNT] = {
     /* $1 devices, $2 hashes -> ordinals of people who were erased on that device's account */
     [STORE_INTAKE_FORGOTTEN] = {"intake_forgotten",
         "SELECT u.ord::int FROM unnest($1::int[], $2::bytea[]) WITH ORDINALITY"
-        " u(device_id, hash, ord) JOIN device d USING (device_id)"
-        " JOIN forgotten f ON f.account = ANY(ARRAY[d.account, '']) AND f.hash = u.hash"
+        " u(device_id, hash, ord) CROSS JOIN LATERAL (SELECT account FROM device"
+        " WHERE device_id = u.device_id" BY_KEY "d CROSS JOIN LATERAL (SELECT FROM forgotten f"
+        " WHERE f.account = ANY(ARRAY[d.account, '']) AND f.hash = u.hash" BY_KEY "f"
         " WHERE EXISTS (SELECT FROM forgotten)"},
     /* $1 epoch, $2 attributes of rows that have a column which this node has not seen yet. */
     [STORE_INTAKE_COLUMNS] = {"intake_columns",
@@ -1079,9 +1085,10 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " FROM unnest($2::int[], $3::int[]) n(device_id, rows) WHERE d.device_id = n.device_id"
         " AND (SELECT count(*) FROM device WHERE device_id = ANY($2::int[]) AND residence = 0)"
         " = cardinality($2::int[]) AND (NOT EXISTS (SELECT FROM forgotten) OR NOT EXISTS"
-        " (SELECT FROM unnest($4::int[], $10::bytea[]) h(at, hash)"
-        " JOIN device b ON b.device_id = ($2::int[])[h.at]"
-        " JOIN forgotten f ON f.account = ANY(ARRAY[b.account, '']) AND f.hash = h.hash))"
+        " (SELECT FROM unnest($4::int[], $10::bytea[]) h(at, hash) CROSS JOIN LATERAL (SELECT account"
+        " FROM device WHERE device_id = ($2::int[])[h.at]" BY_KEY "b CROSS JOIN LATERAL"
+        " (SELECT FROM forgotten f WHERE f.account = ANY(ARRAY[b.account, ''])"
+        " AND f.hash = h.hash" BY_KEY "f))"
         " AND" EPOCH_IS_MINE "RETURNING d.device_id, d.next_lead_no),"
         " n AS MATERIALIZED (SELECT array_agg(device_id ORDER BY device_id) AS ids,"
         " array_agg(next_lead_no ORDER BY device_id) AS last FROM d),"

@@ -8,6 +8,7 @@ UPDATE owner SET optout_number = (SELECT coalesce(max(number), 0) FROM optout);
 -- Opt-out and erasure by phone. By time, for retention: both tables grow at their end, so a few
 -- bytes per megabyte are enough.
 CREATE INDEX direct_phone ON direct (phone);
+CREATE INDEX optout_phone ON optout (phone);
 CREATE INDEX direct_accepted ON direct USING brin (accepted_at) WITH (autosummarize = on);
 CREATE INDEX trigger_use_at ON trigger_use USING brin (at) WITH (autosummarize = on);
 

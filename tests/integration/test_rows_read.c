@@ -63,6 +63,20 @@ static const struct bound {
     {STORE_ENROL_LOCK, "triggered", "'{1}', '{1}'", 1},
     {STORE_ENROL_OPEN, NULL, "'{1}', '{}', '{1}'", 2},
     {STORE_EPOCH, NULL, "", 1},
+    /* acts on one person; who looks for what is live reads the counters of all 302 sources */
+    {STORE_OPTOUT_ADD, NULL, "7, '{0}', '{main}', '{60000100001}', '{x}', '{ab}'", 3},
+    {STORE_OPTOUT_END, NULL, "7, '{main}', '{60000100001}', 11, false", 630},
+    {STORE_FORGET_FIND, NULL, "7, '{0}', '{main}', '{60000100001}'", 320},
+    {STORE_FORGET_ERASE, NULL, "7, '{0}', '{main}', '{60000100001}', '{ab}'", 320},
+    {STORE_SEND, NULL, "7, '{0}', '{1}', '{60000100001}', '{k}', '{x}', '{infinity}', '{ab}', 1000",
+     8},
+    {STORE_LEAD_ENROL, NULL,
+     "7, '{0}', '{1}', '{60000100001}', '{100}', '{1}', '{1}', '{0}', '{f}'", 8},
+    {STORE_LEAD_REMOVE, NULL, "7, '{0}', '{1}', '{60000100001}', '{1}'", 8},
+    {STORE_INTAKE_LEAD_INSERT, NULL,
+     "7, '{1}', '{1}', '{1}', '{0}', '{60000900001}', '{x}', '{\"\"}', '{\"{}\"}', '{ab}'", 6},
+    {STORE_INTAKE_FORGOTTEN, NULL, "'{1}', '{ab}'", 3},
+    {STORE_TRIGGER_BACK, "triggered", "7, '{1}', '{60000100001}', '{GO}'", 310},
     {STORE_LOCK_SHARED, NULL, "", 0},
 };
 
@@ -119,7 +133,12 @@ crowd(void)
         "INSERT INTO enrollment_end(device_id, source_id, lead_no, step, reason, ended_at)"
         " SELECT 1, 1, n, 3, 0, now() FROM generate_series(1001, 3000) n;"
         "INSERT INTO optout(account, phone, number) SELECT 'main', 90000000000 + n, n FROM"
-        " generate_series(1, 5000) n");
+        " generate_series(1, 5000) n;"
+        "UPDATE owner SET optout_number = 5000;"
+        "INSERT INTO forgotten(account, hash) SELECT 'main', sha256(n::text::bytea) FROM"
+        " generate_series(1, 5000) n;"
+        "INSERT INTO direct(device_id, lead_no, phone, accepted_at, key, text) SELECT 1001, -n,"
+        " 90000000000 + n, now(), n::text, 'x' FROM generate_series(1, 5000) n");
 }
 
 static void
