@@ -320,6 +320,14 @@ START_TEST(an_optout_holds_for_its_account_only)
     ck_assert(book_opted_out(b, main_account, 60123456789));
     ck_assert(!book_opted_out(b, main_account, 60123456788));
     ck_assert(!book_opted_out(b, other, 60123456789));
+    book_drop_optout(b, "other", 60123456789);
+    book_drop_optout(b, "nobody", 60123456789);
+    ck_assert(book_opted_out(b, main_account, 60123456789));
+    book_drop_optout(b, "main", 60123456789);
+    book_drop_optout(b, "main", 60123456789);
+    ck_assert(!book_opted_out(b, main_account, 60123456789));
+    ck_assert_int_eq(0, book_put_optout(b, "main", 60123456789));
+    ck_assert(book_opted_out(b, main_account, 60123456789));
 }
 END_TEST
 

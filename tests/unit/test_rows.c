@@ -152,6 +152,8 @@ START_TEST(a_lead_with_a_fault_is_refused)
     row.name = TEXT("");
     row.trigger = repeat('t', 65);
     ck_assert_ptr_nonnull(strstr(rows_lead_why(&row), "trigger: "));
+    row.trigger = TEXT("two words");
+    ck_assert_ptr_nonnull(strstr(rows_lead_why(&row), "trigger: "));
     row.trigger = TEXT("");
     row.attributes = repeat(' ', LEAD_BYTES_MAX + 1);
     ck_assert_ptr_nonnull(strstr(rows_lead_why(&row), "longer than 8192"));
@@ -222,6 +224,26 @@ START_TEST(attributes_have_bounds)
 }
 END_TEST
 
+START_TEST(columns_are_named_one_after_the_other)
+{
+    static const char json[] = "{ \"city\" : \"K,L\" ,\"a\\\"b\":\"{\\\"x\\\":1}\",\"z\":\"\"}";
+    static const char *const names[] = {"city", "a\\\"b", "z"};
+    struct slice text = {json, sizeof(json) - 1}, name;
+    size_t at = 0;
+
+    ck_assert_ptr_null(rows_attributes_why(text));
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        ck_assert(rows_next_column(text, &at, &name));
+        ck_assert_uint_eq(name.bytes, strlen(names[i]));
+        ck_assert_mem_eq(name.data, names[i], name.bytes);
+    }
+    ck_assert(!rows_next_column(text, &at, &name));
+    at = 0;
+    ck_assert(!rows_next_column((struct slice){"{}", 2}, &at, &name));
+    ck_assert(!rows_next_column((struct slice){"", 0}, &at, &name));
+}
+END_TEST
+
 START_TEST(a_lead_without_a_fault_passes)
 {
     struct lead_row row = {.device_id = DEVICE_ID_MAX,
@@ -246,6 +268,7 @@ main(void)
     tcase_add_test(t, attributes_have_bounds);
     tcase_add_test(t, a_device_without_a_fault_passes);
     tcase_add_test(t, a_device_s_limits_pass);
+    tcase_add_test(t, columns_are_named_one_after_the_other);
     tcase_add_test(t, a_lead_without_a_fault_passes);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);

@@ -179,6 +179,29 @@ START_TEST(sealing_twice_differs)
 }
 END_TEST
 
+START_TEST(a_keyed_hash_is_of_key_context_and_data)
+{
+    static const struct {
+        uint8_t key;
+        const char *context, *data;
+    } of[] = {{1, "phone", "601"}, {2, "phone", "601"}, {1, "phones", "601"}, {1, "phone", "602"},
+              {1, "phon", "e601"}, {1, "", "phone601"}, {1, "phone", ""}};
+    uint8_t hashes[ARRAY_SIZE(of)][SECRET_HASH_BYTES], again[SECRET_HASH_BYTES];
+
+    for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+        uint8_t secret[SECRET_KEY_BYTES] = {of[i].key};
+        struct slice context = {of[i].context, strlen(of[i].context)};
+        struct slice data = {of[i].data, strlen(of[i].data)};
+
+        secret_keyed_hash(secret, context, data, hashes[i]);
+        secret_keyed_hash(secret, context, data, again);
+        ck_assert_mem_eq(hashes[i], again, sizeof(again));
+        for (size_t k = 0; k < i; k++)
+            ck_assert_mem_ne(hashes[i], hashes[k], sizeof(again));
+    }
+}
+END_TEST
+
 START_TEST(small_things)
 {
     uint8_t a[32] = {0}, b[32] = {0}, zero[32] = {0};
@@ -210,6 +233,7 @@ main(void)
     tcase_add_test(t, hex);
     tcase_add_test(t, sealed_value_opens_only_as_it_was_sealed);
     tcase_add_test(t, sealing_twice_differs);
+    tcase_add_test(t, a_keyed_hash_is_of_key_context_and_data);
     tcase_add_test(t, small_things);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
