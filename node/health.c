@@ -84,7 +84,9 @@ check_partition(FILE *out, struct partition *p)
     struct db *db = dbpool_lane(partition_pool(p), LANE_TICK);
     bool ok;
 
-    if (state == PARTITION_OPEN)
+    if (state == PARTITION_OPEN && !partition_clock_ok(p))
+        ok = check(out, false, "clock failed (%s): %s", name, reason);
+    else if (state == PARTITION_OPEN)
         ok = check(out, true, "owner ok (%s epoch %" PRIu64 ", mine)", name, partition_epoch(p));
     else
         ok = check(out, false, "owner failed: %s is %s%s%s", name, partition_state_name(state),

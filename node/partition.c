@@ -678,6 +678,12 @@ partition_may_write(const struct partition *p)
     return p->state == PARTITION_OPEN;
 }
 
+bool
+partition_clock_ok(const struct partition *p)
+{
+    return !p->clock_off;
+}
+
 uint64_t
 partition_epoch(const struct partition *p)
 {
@@ -745,7 +751,8 @@ refresh_due(struct partition *p, usec_t now)
 void
 partition_report(struct partition *p, usec_t now, struct partition_report *ret)
 {
-    const char *gate = partition_state_name(p->state);
+    const char *gate =
+        p->clock_off && p->state == PARTITION_OPEN ? "clock" : partition_state_name(p->state);
     uint64_t wire = sender_on_wire(p->sender);
 
     refresh_due(p, now);

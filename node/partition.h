@@ -90,6 +90,7 @@ struct partition *partition_free(struct partition *p);
 const char *partition_name(const struct partition *p);
 enum partition_state partition_state_of(const struct partition *p);
 bool partition_may_write(const struct partition *p); /* open: intake may run */
+bool partition_clock_ok(const struct partition *p);  /* the database's has not jumped */
 uint64_t partition_epoch(const struct partition *p);
 const char *partition_reason(const struct partition *p); /* "" or words */
 struct dbpool *partition_pool(struct partition *p);

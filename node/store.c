@@ -265,7 +265,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " ELSE d.hour_reserved END"
         " FROM (SELECT * FROM unnest($2::int[], $3::int[], $4::int[], $5::timestamptz[], $6::int[])"
         " u(device_id, day, day_used, hour, hour_used) ORDER BY device_id) u"
-        " WHERE d.device_id = u.device_id AND d.residence = 0 AND" EPOCH_IS_MINE},
+        " WHERE d.device_id = ANY($2::int[]) AND d.device_id = u.device_id AND d.residence = 0"
+        " AND" EPOCH_IS_MINE},
 
     /* Exclusive lock. Nothing of ours is claimed: the next take needs no quarantine. */
     [STORE_RELEASE] = {"release",
@@ -434,7 +435,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " hour = u.hour, hour_reserved = u.hour_reserved"
         " FROM (SELECT * FROM unnest($2::int[], $3::int[], $4::int[], $5::timestamptz[], $6::int[])"
         " u(device_id, day, day_reserved, hour, hour_reserved) ORDER BY device_id) u"
-        " WHERE d.device_id = u.device_id AND d.residence = 0 AND" EPOCH_IS_MINE},
+        " WHERE d.device_id = ANY($2::int[]) AND d.device_id = u.device_id AND d.residence = 0"
+        " AND" EPOCH_IS_MINE},
 
     /*
      * The rows that may be sent, and nothing else. The row itself refuses a second claim (state,

@@ -770,6 +770,50 @@ static const char *const restep_7[] = {"7",   "1", "0", "9", "9", "{1}", "{1}", 
 static const char *const claim_of_2[] = {"7",   "{1}", "{1}",   "{1}", "{2}",
                                          "{1}", "{0}", TOKEN_1, NULL};
 
+/* ---- allowances ---- */
+
+static const char *const block_7[] = {"7", "{1}", "{20000}", "{5}", "{now}", "{6}", NULL};
+static const struct step lock_and_reserve[] = {{"lock_shared", NULL}, {"reserve", block_7}};
+static const struct step lock_and_give_back[] = {{"lock_shared", NULL}, {"give_back", block_7}};
+
+static int
+reserved(void)
+{
+    return (int) pgtemp_int(db_admin, "SELECT day_reserved FROM device WHERE device_id = 1");
+}
+
+/* A driver that was taken over, or whose device is leaving, writes nothing into its counters. */
+START_TEST(a_block_that_waited_for_an_event_is_not_reserved)
+{
+    static const int which[] = {EVENT_TAKE, 3};
+    const struct step *steps = _i < 2 ? lock_and_reserve : lock_and_give_back;
+
+    pgtemp_do(db_admin,
+              "UPDATE device SET day = date '1970-01-01' + 20000, day_reserved = %d,"
+              " hour_reserved = 9",
+              _i < 2 ? 0 : 9);
+    rows_after_event(&events[which[_i % 2]], steps, 2, true);
+    ck_assert_int_eq(_i < 2 ? 0 : 9, reserved());
+}
+END_TEST
+
+START_TEST(a_take_that_waited_for_a_block_finds_it)
+{
+    pgtemp_do(driver, "BEGIN");
+    PQclear(PQexecPrepared(driver, "lock_shared", 0, NULL, NULL, NULL, 0));
+    PQclear(PQexecPrepared(driver, "reserve", 6, block_7, NULL, NULL, 0));
+    pgtemp_send(other, "SELECT pg_advisory_lock(fleetcast_lock()); UPDATE owner SET epoch = 8");
+    pgtemp_wait_blocked(db_admin, other_pid);
+    pgtemp_do(driver, "COMMIT");
+    pgtemp_wait(other);
+    ck_assert_int_eq(5, reserved());
+    PQclear(PQexecPrepared(driver, "reserve", 6,
+                           (const char *const[]){"7", "{1}", "{20000}", "{8}", "{now}", "{6}"},
+                           NULL, NULL, 0));
+    ck_assert_int_eq(5, reserved());
+}
+END_TEST
+
 START_TEST(a_claim_that_waited_for_a_move_is_stale)
 {
     const struct step steps[] = {{"lock_shared", NULL}, {"claim", claim_of_2}};
@@ -849,6 +893,8 @@ sequences_suite(Suite *s)
     tcase_add_test(t, a_trigger_that_waited_for_an_enrolment_sets_the_cursor_back);
     tcase_add_test(t, trigger_back_waits_for_the_cursors);
     tcase_add_test(t, an_enrolment_by_trigger_that_waited_for_a_take_enrols_nothing);
+    tcase_add_loop_test(t, a_block_that_waited_for_an_event_is_not_reserved, 0, 4);
+    tcase_add_test(t, a_take_that_waited_for_a_block_finds_it);
     tcase_add_test(t, a_claim_that_waited_for_a_move_is_stale);
     tcase_add_test(t, a_move_that_waited_for_a_claim_leaves_the_row);
     suite_add_tcase(s, t);

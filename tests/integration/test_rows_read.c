@@ -78,6 +78,10 @@ static const struct bound {
     {STORE_INTAKE_FORGOTTEN, NULL, "'{1}', '{ab}'", 3},
     {STORE_TRIGGER_BACK, "triggered", "7, '{1}', '{60000100001}', '{GO}'", 310},
     {STORE_LOCK_SHARED, NULL, "", 0},
+    {STORE_LOCK_TIMED, NULL, "'-infinity', 'infinity'", 0},
+    /* owner, and the two devices, once each */
+    {STORE_RESERVE, NULL, "7, '{1,2}', '{20000,20000}', '{5,5}', '{now,now}', '{0,0}'", 1 + 2},
+    {STORE_GIVE_BACK, NULL, "7, '{1,2}', '{20000,20000}', '{5,5}', '{now,now}', '{0,0}'", 1 + 2},
 };
 
 static int
