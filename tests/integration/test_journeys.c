@@ -1,6 +1,7 @@
 /* test_journeys.c - leads go COLD -> WARM -> HOT through real processes, while all else happens.
  */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -408,8 +409,8 @@ START_TEST(very_many_triggers)
     cluster_taken(cluster, 1500, SECONDS(60));
     double alone = lateness_p99_ms(), together = lateness_while_enrolling(at, at + part);
     uint64_t memory = cluster_memory(cluster, "n1");
-    together = MIN_OF(together, lateness_while_enrolling(at + part, at + 2 * part));
-    together = MIN_OF(together, lateness_while_enrolling(at + 2 * part, at + 3 * part));
+    together = fmin(together, lateness_while_enrolling(at + part, at + 2 * part));
+    together = fmin(together, lateness_while_enrolling(at + 2 * part, at + 3 * part));
     int64_t grown = (int64_t) (cluster_memory(cluster, "n1") - memory);
     fprintf(stderr,
             "lateness p99 %.1f ms alone, %.1f ms with; memory of the node grew by %.1f MiB\n",
