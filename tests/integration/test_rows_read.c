@@ -112,11 +112,13 @@ crowd(void)
 {
     pgtemp_do(
         db_admin,
-        /* idle devices, with leads that wait for a trigger nobody set */
+        /* other devices, with leads that wait for a trigger, or with one that nobody used yet */
         "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, next_lead_no, transport,"
         " address) SELECT d, 1, 1, 20, 'null', 'b' || d FROM generate_series(1001, 2000) d;"
-        "INSERT INTO lead(device_id, lead_no, phone) SELECT d, l, 70000000000 + d * 100 + l FROM"
-        " generate_series(1001, 2000) d, generate_series(1, 20) l;"
+        "INSERT INTO lead(device_id, lead_no, phone, trigger) SELECT d, l, 70000000000 + d * 100 + "
+        "l,"
+        " CASE WHEN l > 10 THEN 'GO' ELSE '' END FROM generate_series(1001, 2000) d,"
+        " generate_series(1, 20) l;"
         "INSERT INTO audience(device_id, source_id, upto) SELECT d, 1, 2147483647 FROM"
         " generate_series(1001, 2000) d;"
         /* leads of our device that wait behind the cursor */
