@@ -2,7 +2,7 @@
 #
 # 3,000 devices x 1,000 leads x 11 steps (COLD 5 -> WARM 4 -> HOT 2) at --scale 1; the scale takes leads
 # per device. Delays are compressed so that at any scale all leads are live at once, as days would do.
-# shellcheck shell=bash disable=SC2154 # root, dir, cluster, pg, tick come from run
+# shellcheck shell=bash disable=SC2154,SC2034 # root, dir, cluster, pg come from run; devices, floor_next go there
 
 STEPS_OF_ALL=11
 
