@@ -478,7 +478,8 @@ server_fault(void)
     sim_put(&plan.clear[n], sim.now + sim_between(200 * USEC_PER_MSEC, 5 * USEC_PER_SEC));
 }
 
-/* A second process with the node's name, on another host. */
+/* A second process with the node's name, on another host; often because the first one stands still:
+ * it may come back in the middle of a send. */
 static void
 start_clone(void)
 {
@@ -496,6 +497,8 @@ start_clone(void)
     machine_open(&world.machines[n], &world.hosts[n], name, &world.servers[server]);
     plan.revive[n] = (struct event){.what = "revive", .run = on_revive};
     machine_start(&world.machines[n]);
+    if (world.machines[server].running && sim_chance(700000))
+        process_stop_for(&world.machines[server].process, sim_between(1000, 5 * USEC_PER_SEC));
 }
 
 static void
@@ -798,7 +801,7 @@ draw_day(void)
 static void
 draw_caps(void)
 {
-    world.clock = INT64_C(86400000000) - (int64_t) sim_between(10, 60) * 1000000;
+    world.clock = INT64_C(86400000000) - (int64_t) sim_between(70, 110) * 1000000;
     plan.weights[FAULT_CLOCK] = plan.weights[FAULT_SEND] = plan.weights[FAULT_IMPORT] = 0;
     world.clock_jumps = false;
     for (unsigned n = 0; n < world.server_count; n++) {
@@ -807,14 +810,14 @@ draw_caps(void)
         s->clock = world.clock;
         for (unsigned i = 0; i < s->store.devices.count; i++)
             s->store.devices.at[i].daily_cap =
-                (int32_t) s->store.devices.at[i].leads.count * 2 / 3 + 2;
+                (int32_t) s->store.devices.at[i].leads.count * 3 / 4 + 1;
     }
 }
 
 static void
 draw_cluster(void)
 {
-    world.capped = sim_chance(50000);
+    world.capped = sim_chance(30000);
     world.server_count = (unsigned) sim_between(1, SERVERS_MAX);
     world.machine_count = world.server_count;
     draw_hosts();
