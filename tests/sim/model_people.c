@@ -52,9 +52,9 @@ model_optout_remove(struct call *c)
 
         if (at < 0)
             continue;
-        store_set_text(&c->s->optouts.at[at].account, "", 0);
-        store_set_text(&c->s->optouts.at[at].reason, "", 0);
-        c->s->optouts.at[at].phone = 0; /* its number stays a hole */
+        free(c->s->optouts.at[at].account);
+        free(c->s->optouts.at[at].reason);
+        rows_remove(&c->s->optouts, (unsigned) at);
         reply_row(c->out);
         reply_int(c->out, array_int(n, i));
     }
