@@ -9,9 +9,12 @@
 #include <assert.h>
 #include <endian.h>
 #include <inttypes.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "shared/rng.h"
 #include "tests/sim/store.h"
@@ -1037,13 +1040,20 @@ static void
 make_schema(const struct pgtemp *pg)
 {
     const char *build = getenv("FLEETCAST_BUILD"), *source = getenv("FLEETCAST_SOURCE");
-    char command[9000], dsn[PGTEMP_DSN_MAX];
+    char program[4096], dir[4096], dsn[PGTEMP_DSN_MAX];
+    pid_t child;
+    int status;
 
-    snprintf(command, sizeof(command),
-             "'%s/schema/fleetcast-schema' partition " PARTITION " --dsn '%s' --dir '%s/schema'",
-             build ? build : ".", pgtemp_dsn(pg, PARTITION, NULL, dsn), source ? source : ".");
-    if (system(command) != 0)
+    snprintf(program, sizeof(program), "%s/schema/fleetcast-schema", build ? build : ".");
+    snprintf(dir, sizeof(dir), "%s/schema", source ? source : ".");
+    const char *argv[] = {
+        program, "partition", PARTITION, "--dsn", pgtemp_dsn(pg, PARTITION, NULL, dsn),
+        "--dir", dir,         NULL};
+    if (posix_spawn(&child, program, NULL, NULL, (char *const *) argv, environ) != 0 ||
+        waitpid(child, &status, 0) < 0 || status != 0) {
+        printf("%s failed\n", program);
         exit(1);
+    }
 }
 
 int
