@@ -3,22 +3,14 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/acts_inner.h"
 #include "node/audience.h"
-#include "node/rows.h"
 #include "shared/log.h"
-#include "shared/parse.h"
 
 #define ARGS_BYTES      (2u * FRAME_BYTES_MAX)
-#define TIME_MAX        253402300799000000 /* year 9999: PostgreSQL knows it */
-#define PHONE_MIN       10000000u
-#define PHONE_MAX       999999999999999u
 #define QUERY_TIMEOUT   (60 * USEC_PER_SEC) /* days that are not closed are read whole */
 #define ROUND_BYTES_MAX (FRAME_BYTES_MAX / 2)
 
@@ -131,101 +123,7 @@ answer(const struct acts *a, const struct acting *g)
     free(cells);
 }
 
-/* ---- rows ---- */
-
-void
-row_decide(struct act_row *row, enum act_verdict verdict, const char *format, ...)
-{
-    va_list args;
-
-    row->verdict = verdict;
-    va_start(args, format);
-    vsnprintf(row->detail, sizeof(row->detail), format, args);
-    va_end(args);
-}
-
-bool
-row_device(struct act_row *row, unsigned column)
-{
-    struct slice cell = row->cells[column];
-    uint32_t id;
-
-    if (parse_u32(cell.data, cell.bytes, 1, DEVICE_ID_MAX, &id) < 0) {
-        row_decide(row, ACT_REFUSED, "device_id: must be 1 to 2147483647");
-        return false;
-    }
-    row->device_id = (int32_t) id;
-    return true;
-}
-
-bool
-row_phone(const struct acts *a, struct act_row *row, unsigned column)
-{
-    struct slice cell = row->cells[column];
-
-    if (parse_u64(cell.data, cell.bytes, PHONE_MIN, PHONE_MAX, &row->phone) < 0) {
-        row_decide(row, ACT_REFUSED, "phone: must be an international number of 8 to 15 digits");
-        return false;
-    }
-    rows_phone_hash(a->token_key, row->phone, row->hash);
-    return true;
-}
-
-bool
-row_time(struct act_row *row, unsigned column, int64_t absent)
-{
-    struct slice cell = row->cells[column];
-    uint64_t usec = 0;
-
-    if (cell.bytes > 0 && parse_u64(cell.data, cell.bytes, 0, TIME_MAX, &usec) < 0) {
-        row_decide(row, ACT_REFUSED, "time: must be microseconds since 1970");
-        return false;
-    }
-    row->time = usec == 0 ? absent : (int64_t) usec;
-    return true;
-}
-
-bool
-row_word(struct act_row *row, unsigned column, const char *what, size_t bytes_max)
-{
-    if (row->cells[column].bytes <= bytes_max)
-        return true;
-    row_decide(row, ACT_REFUSED, "%s: longer than %zu bytes", what, bytes_max);
-    return false;
-}
-
-/* In the order of store.c's numbers. */
-void
-row_verdict(struct act_row *row, int64_t verdict, int64_t number)
-{
-    static const struct {
-        enum act_verdict verdict;
-        const char *words;
-    } table[] = {
-        {ACT_DONE, NULL},
-        {ACT_NOT_FOUND, "no such device here"},
-        {ACT_RETRY, "its device is moving"},
-        {ACT_KNOWN, NULL},
-        {ACT_REFUSED, "opted out"},
-        {ACT_REFUSED, "was erased on its own wish"},
-        {ACT_REFUSED, "its time is over"},
-        {ACT_RETRY, "1000 direct messages wait on this device: try later"},
-        {ACT_REFUSED, "the sequence was cancelled"},
-        {ACT_REFUSED, "has been through it (--again enrols once more)"},
-        {ACT_NOT_FOUND, "no such lead on this device"},
-        {ACT_RETRY, "a message to it is on the wire"},
-        {ACT_NOT_FOUND, "it is not in the sequence"},
-    };
-    static_assert(DIRECT_WAITING_MAX == 1000, "as the words say");
-
-    assert(verdict >= 0 && verdict < (int64_t) ARRAY_SIZE(table));
-    if (table[verdict].words)
-        row_decide(row, table[verdict].verdict, "%s", table[verdict].words);
-    else
-        row_decide(row, table[verdict].verdict, "%" PRId64, number);
-}
-
-/* ---- a round: columns of what is undecided ---- */
+/* ---- a round: its rows ---- */
 
 struct act_row *
 round_row(struct round *r, int64_t n)
@@ -248,81 +146,6 @@ round_args(struct round *r, unsigned index)
     assert(index < ACTS_ARGS);
     db_args_reset(&r->acts->args[index]);
     return &r->acts->args[index];
-}
-
-unsigned
-round_put_n(const struct round *r, struct db_args *args)
-{
-    int32_t values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++)
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = (int32_t) n;
-    db_put_int4s(args, values, count);
-    return count;
-}
-
-void
-round_put_devices(const struct round *r, struct db_args *args)
-{
-    int32_t values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++)
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = r->rows[n]->device_id;
-    db_put_int4s(args, values, count);
-}
-
-void
-round_put_phones(const struct round *r, struct db_args *args)
-{
-    int64_t values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++)
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = (int64_t) r->rows[n]->phone;
-    db_put_int8s(args, values, count);
-}
-
-void
-round_put_times(const struct round *r, struct db_args *args)
-{
-    int64_t values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++)
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = r->rows[n]->time;
-    db_put_times(args, values, count);
-}
-
-void
-round_put_hashes(const struct round *r, struct db_args *args)
-{
-    struct slice values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++)
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = (struct slice){(const char *) r->rows[n]->hash, SECRET_HASH_BYTES};
-    db_put_byteas(args, values, count);
-}
-
-void
-round_put_cells(const struct round *r, struct db_args *args, unsigned column)
-{
-    struct slice values[ACT_ROWS_MAX];
-    unsigned count = 0;
-
-    for (unsigned n = 0; n < r->row_count; n++) {
-        struct slice cell = r->rows[n]->cells[column];
-        if (r->rows[n]->verdict == ACT_PENDING)
-            values[count++] = cell.bytes > 0 ? cell : (struct slice){"", 0}; /* NULL is SQL's */
-    }
-    db_put_texts(args, values, count);
 }
 
 /* ---- a round: transactions ---- */

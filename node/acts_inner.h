@@ -1,6 +1,6 @@
 /*
- * acts_inner.h - what the files of the acts share: acts.c, acts_optout.c, acts_send.c, acts_lead.c,
- * acts_device.c.
+ * acts_inner.h - what the files of the acts share: acts.c, acts_rows.c, acts_optout.c,
+ * acts_forget.c, acts_send.c, acts_lead.c, acts_device.c.
  *
  * Nobody else includes it. An action's judge sees each row alone, before any transaction; its start
  * submits the round's first transaction; row_decide for every row, then round_end.
@@ -97,8 +97,6 @@ void round_ask(struct round *r, const struct db_call *call, db_done_fn *done);
 bool round_committed(struct round *r, enum db_outcome outcome, const struct db_reply *reply);
 /* Answers what is decided; rows that are not are asked again. */
 void round_end(struct round *r, const char *why);
-void row_decide(struct act_row *row, enum act_verdict verdict, const char *format, ...)
-    _printf_(3, 4);
 bool round_has_pending(const struct round *r);
 /* The row that a statement's column n names. NULL: not of this round. */
 struct act_row *round_row(struct round *r, int64_t n);
@@ -107,6 +105,10 @@ void round_lost_memory(struct round *r);
 
 /* Rows that a statement ended (device, source, lead): memory forgets them. */
 void round_rows_gone(const struct round *r, const struct db_reply *reply, unsigned call);
+
+/* ---- acts_rows.c ---- */
+void row_decide(struct act_row *row, enum act_verdict verdict, const char *format, ...)
+    _printf_(3, 4);
 
 /* Columns of the rows that are not decided yet. n is the row's place in the round. */
 unsigned round_put_n(const struct round *r, struct db_args *args);
