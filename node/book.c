@@ -518,6 +518,16 @@ book_skips(const struct book *b, const struct entry *e)
 
 /* ---- passes over the devices ---- */
 
+void
+book_set_sweep(struct book *b, int32_t source_id, bool left)
+{
+    struct source *s = book_source(b, source_id);
+
+    s->sweep = left;
+    s->sweep_after = 0;
+    b->passes |= left;
+}
+
 struct source *
 book_to_sweep(struct book *b)
 {

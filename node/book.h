@@ -96,6 +96,9 @@ const int32_t *book_active(struct book *b, enum device_class class, unsigned *re
 
 /* A source with rows left to sweep (cancelled), or to move to its newest revision; or NULL. */
 struct source *book_to_sweep(struct book *b);
+/* Whether a source that was read has rows left to sweep: of the whole table, for it was read anew.
+ */
+void book_set_sweep(struct book *b, int32_t source_id, bool left);
 struct source *book_to_restep(struct book *b);
 /* A row of this device came back as it was before: the pass over devices begins before it. */
 void book_passed_over(struct book *b, struct source *s, const struct entry *e, int32_t device_id);

@@ -361,8 +361,8 @@ take_source(struct partition *p, const struct db_reply *r, unsigned row)
     if (err < 0)
         return err;
     /* A sweep that ended is not begun again at each start. */
-    book_source(p->book, source.source_id)->sweep =
-        source.state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4);
+    book_set_sweep(p->book, source.source_id,
+                   source.state == SOURCE_CANCELLED && db_get_bool(r, 0, row, 4));
     if (source.class != CLASS_CAMPAIGN && source.class != CLASS_SEQUENCE)
         return 0;
     return take_plan(p, source.source_id, source.revision, db_get_text(r, 0, row, 3), text);
