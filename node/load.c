@@ -216,7 +216,7 @@ put_device(struct partition *p, const struct db_reply *r, unsigned row, struct d
 static void
 rest_after_take(struct partition *p, struct device *d)
 {
-    d->gap_ends = MAX_OF(d->gap_ends, p->taken_at + pace_gap(d, p->rng));
+    pace_rest(d, p->taken_at, p->rng);
 }
 
 static void
@@ -252,7 +252,7 @@ rest_after_claim(struct partition *p, struct device *d)
 {
     usec_t ends = p->taken_at + p->config.timing.send_window + p->config.timing.http;
 
-    d->gap_ends = MAX_OF(d->gap_ends, ends + pace_gap(d, p->rng));
+    pace_rest(d, ends, p->rng);
 }
 
 static int
@@ -568,7 +568,7 @@ open_device(void *arg, struct device *d)
     struct partition *p = arg;
 
     if (p->load->rested)
-        d->gap_ends = MAX_OF(d->gap_ends, clock_boot() + pace_gap(d, p->rng));
+        pace_rest(d, clock_boot(), p->rng);
     run_low(p, d);
 }
 

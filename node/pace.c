@@ -222,6 +222,15 @@ pace_gap(const struct device *d, struct rng *r)
     return rng_between(r, d->min_delay_ms * USEC_PER_MSEC, d->max_delay_ms * USEC_PER_MSEC);
 }
 
+void
+pace_rest(struct device *d, usec_t from, struct rng *r)
+{
+    usec_t ends = from + pace_gap(d, r); /* drawn once: MAX_OF would draw twice */
+
+    if (ends > d->gap_ends)
+        d->gap_ends = ends;
+}
+
 const char *
 gate_name(enum gate g)
 {

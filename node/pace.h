@@ -55,4 +55,6 @@ uint32_t pace_hour_limit(const struct device *d);
 bool pace_has_day_limit(const struct device *d);
 /* Gap after a completion: uniform in [min_delay, max_delay]. */
 usec_t pace_gap(const struct device *d, struct rng *r);
+/* No send before a fresh gap from `from`; what it had to wait already is never shortened. */
+void pace_rest(struct device *d, usec_t from, struct rng *r);
 const char *gate_name(enum gate g);

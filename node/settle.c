@@ -231,7 +231,7 @@ settle_report(struct slot *slot, const struct outcome_report *report)
     tell_breakers(slot, report);
     /* The gap counts from the end of what reached the wire. */
     if (report->calls > 0 && !report->guarded)
-        d->gap_ends = MAX_OF(d->gap_ends, report->ended + pace_gap(d, slot->sender->p->rng));
+        pace_rest(d, report->ended, slot->sender->p->rng);
     slot_to_fact(slot);
     slot_release_device(slot);
 }

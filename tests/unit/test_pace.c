@@ -236,6 +236,27 @@ START_TEST(explained_each_on_its_own)
 }
 END_TEST
 
+/* Found by the simulation: a gap that was drawn twice, once to compare and once to keep. */
+START_TEST(a_rest_never_shortens_a_gap)
+{
+    struct rng r;
+
+    rng_seed(&r, 7);
+    device->min_delay_ms = 1000;
+    device->max_delay_ms = 9000;
+    device->gap_ends = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        usec_t was = device->gap_ends, from = i * 100 * USEC_PER_MSEC;
+
+        pace_rest(device, from, &r);
+        ck_assert_uint_ge(device->gap_ends, was);
+        ck_assert_uint_ge(device->gap_ends, from + 1000 * USEC_PER_MSEC);
+        if (device->gap_ends != was)
+            ck_assert_uint_le(device->gap_ends, from + 9000 * USEC_PER_MSEC);
+    }
+}
+END_TEST
+
 START_TEST(every_gate_has_its_name)
 {
     for (int a = GATE_OPEN; a < GATE_COUNT; a++) {
@@ -259,6 +280,7 @@ main(void)
     tcase_add_test(all, order);
     tcase_add_test(all, each_breaker_holds);
     tcase_add_test(all, gap_within_bounds);
+    tcase_add_test(all, a_rest_never_shortens_a_gap);
     tcase_add_test(all, every_gate_has_its_name);
     tcase_add_test(all, a_paused_device_goes_on_by_itself);
     tcase_add_test(all, the_later_of_two_pauses_counts);
