@@ -132,7 +132,10 @@ machine_start(struct machine *m)
                                       .token_key = machine_key,
                                       .base_url = "https://provider.example",
                                       .version = "v25.0",
-                                      .timing = machine_timing};
+                                      .timing = machine_timing,
+                                      .retention = {.message_days = 90,
+                                                    .direct_days = 7,
+                                                    .rest = 60 * USEC_PER_SEC}};
     int r = transport_start(&m->transport, &m->process.loop, &transport);
     assert(r == 0);
     r = partition_start(&m->partition, &m->process.loop, &config, m->transport, &m->rng, on_news,
