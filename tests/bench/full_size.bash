@@ -65,7 +65,7 @@ declare -A designed=(
   [finish]='enrollment_end_pkey enrollment_pkey progress_pkey source_pkey'
   [refuse]='device_pkey enrollment_pkey lead_pkey optout_pkey progress_pkey source_pkey'
   [fill]='enrollment_pkey'
-  [enrol_trigger]='audience_pkey device_pkey enrollment_end_pkey lead_pkey lead_trigger progress_pkey source_pkey'
+  [enrol_trigger]='audience_pkey device_pkey enrollment_end_pkey lead_trigger progress_pkey source_pkey'
 )
 plan_of() { # statement
   local sql parameters
