@@ -656,6 +656,12 @@ ask_send(struct asker *a, struct slice partition, struct request *q, usec_t time
 
 /* ---- faults ---- */
 
+const char *
+ask_why(const struct asker *a)
+{
+    return a->why;
+}
+
 int
 ask_failed(struct asker *a, int err, const char *what, ...)
 {

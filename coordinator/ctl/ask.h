@@ -79,6 +79,7 @@ typedef void ask_done_fn(void *arg, int err, const struct reply *reply);
 int ask_send(struct asker *a, struct slice partition, struct request *q, usec_t timeout,
              ask_done_fn *done, void *arg) _must_check_;
 
+const char *ask_why(const struct asker *a); /* the words of the last failure; "" */
 /* "fleetcast: WHAT: WHY" and the next command; returns the exit code that belongs to err. */
 int ask_failed(struct asker *a, int err, const char *what, ...) _printf_(3, 4);
 /* The status of a reply as -errno. */

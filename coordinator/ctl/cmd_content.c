@@ -83,6 +83,24 @@ confirm_edit(const struct invocation *in, struct asker *a, const struct content 
     return CTL_REFUSED;
 }
 
+/* Where the item stands that the coordinator's words begin with (sequence "cold" ...); 0: none. */
+static unsigned
+line_of(const struct content *content, const char *why)
+{
+    for (unsigned i = 0; i < content->count; i++) {
+        static const char *const kinds[] = {[CONTENT_TEMPLATE] = "template",
+                                            [CONTENT_CAMPAIGN] = "campaign",
+                                            [CONTENT_SEQUENCE] = "sequence"};
+        const struct content_item *item = &content->items[i];
+        char words[CONTENT_NAME_MAX + 16];
+        int n =
+            snprintf(words, sizeof(words), "%s \"%s\"", kinds[item->kind], content_item_name(item));
+        if (strncmp(why, words, (size_t) n) == 0)
+            return item->line;
+    }
+    return 0;
+}
+
 static int
 apply(const struct invocation *in, struct asker *a, const struct content *content, uint8_t mode)
 {
@@ -108,6 +126,9 @@ apply(const struct invocation *in, struct asker *a, const struct content *conten
                        in->operands[0]);
         return CTL_FAILED;
     }
+    unsigned line = err < 0 ? line_of(content, ask_why(a)) : 0;
+    if (line > 0)
+        return ask_failed(a, err, "%s:%u", in->operands[0], line);
     if (err < 0)
         return ask_failed(a, err, "cannot apply %s", in->operands[0]);
     print_result(in, &r.apply);

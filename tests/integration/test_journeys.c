@@ -483,7 +483,7 @@ END_TEST
 
 struct fault {
     const char *content;       /* behind "sequences:\n  new:\n    " unless it begins with '!' */
-    const char *where, *value; /* where NULL: only the cluster knows that it is wrong */
+    const char *where, *value;
 };
 #define STEP "steps: [ { step: 1, delay: 0, text: \"x\" } ]\n"
 static const struct fault faults[] = {
@@ -503,11 +503,11 @@ static const struct fault faults[] = {
      ":3:", "09:00-25:00"},
     {"steps: [ { step: 1, delay: 0, text: \"x\", ttl: 0 } ]\n", ":3:", "ttl"},
     {"steps: [ { step: 1, delay: 0, text: \"{{nmae}}\" } ]\n", ":", "nmae"},
-    {"steps: [ { step: 1, delay: 0, template: nosuch } ]\n", NULL, "nosuch"},
+    {"steps: [ { step: 1, delay: 0, template: nosuch } ]\n", ":2:", "nosuch"},
     {"next_sequence: new\n    " STEP, ":3:", "new"},
-    {"next_sequence: nosuch\n    " STEP, NULL, "nosuch"},
+    {"next_sequence: nosuch\n    " STEP, ":2:", "nosuch"},
     {"trigger: \"two words\"\n    " STEP, ":3:", "two words"},
-    {"trigger: COLD\n    " STEP, NULL, "COLD"}, /* another one has it */
+    {"trigger: COLD\n    " STEP, ":2:", "COLD"}, /* another one has it */
     {"on_skip: perhaps\n    " STEP, ":3:", "perhaps"},
     {"!sequences:\n  a: { next_sequence: b, " STEP "}\n  b: { next_sequence: c, " STEP
      "}\n  c: { next_sequence: a, " STEP "}\n",
@@ -545,7 +545,7 @@ START_TEST(bad_content_is_refused_whole)
         int code = cluster_fleetcast(cluster, &output, words);
         ck_assert_msg(code == 4 || code == 1, "exit code %d of\n%s%s", code, text, output);
         char where[32];
-        snprintf(where, sizeof(where), "bad.yaml%s", f->where ? f->where : "");
+        snprintf(where, sizeof(where), "bad.yaml%s", f->where);
         ck_assert_msg(strstr(output, where) && strstr(output, f->value),
                       "not \"%s\" and \"%s\" in:\n%s%s", where, f->value, text, output);
         free(output);
