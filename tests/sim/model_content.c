@@ -71,9 +71,8 @@ put_revision(struct store *s, const struct source_rec *r)
                                           (s->revisions.at[place].source_id == r->source_id &&
                                            s->revisions.at[place].revision < r->revision)))
         place++;
-    struct revision_row *old = &s->revisions.at[place];
-    if (place < s->revisions.count && old->source_id == r->source_id &&
-        old->revision == r->revision) {
+    struct revision_row *old = place < s->revisions.count ? &s->revisions.at[place] : NULL;
+    if (old && old->source_id == r->source_id && old->revision == r->revision) {
         store_set_text(&old->item, r->item, strlen(r->item));
         return;
     }

@@ -306,7 +306,7 @@ log_event(enum log_level level, const char *event, const char *fields, ...)
     if (sim.muted)
         return;
     va_start(arguments, fields);
-    int n = vsnprintf(line, sizeof(line), fields ? fields : "", arguments);
+    int n = vsnprintf(line, sizeof(line), fields ? fields : " ", arguments);
     va_end(arguments);
     sim_hash(event, strlen(event));
     sim_hash(line, (size_t) MIN_OF(n, (int) sizeof(line) - 1));

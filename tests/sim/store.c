@@ -159,9 +159,9 @@ struct enrollment *
 store_row(const struct device_rec *d, int32_t source_id, int32_t lead_no)
 {
     unsigned place = row_place(d, source_id, lead_no);
-    struct enrollment *e = &d->rows.at[place];
+    struct enrollment *e = place < d->rows.count ? &d->rows.at[place] : NULL;
 
-    return place < d->rows.count && e->source_id == source_id && e->lead_no == lead_no ? e : NULL;
+    return e && e->source_id == source_id && e->lead_no == lead_no ? e : NULL;
 }
 
 struct enrollment *
@@ -194,9 +194,9 @@ struct end_row *
 end_find(const struct device_rec *d, int32_t source_id, int32_t lead_no)
 {
     unsigned place = end_place(d, source_id, lead_no);
-    struct end_row *e = &d->ends.at[place];
+    struct end_row *e = place < d->ends.count ? &d->ends.at[place] : NULL;
 
-    return place < d->ends.count && e->source_id == source_id && e->lead_no == lead_no ? e : NULL;
+    return e && e->source_id == source_id && e->lead_no == lead_no ? e : NULL;
 }
 
 void
