@@ -482,7 +482,7 @@ END_TEST
 /* ---- content that is refused ---- */
 
 struct fault {
-    const char *content;       /* behind "sequences:\n  new:\n    " unless it begins with '!' */
+    const char *content; /* behind "sequences:\n  new:\n    " unless it begins with '!' */
     const char *where, *value;
 };
 #define STEP "steps: [ { step: 1, delay: 0, text: \"x\" } ]\n"
