@@ -188,9 +188,12 @@ audience_row_new(struct partition *p, int32_t device_id, int32_t source_id, int3
 {
     struct device *d = schedule_find(p->devices, device_id);
     enum device_class class = class_of(p, source_id);
+    struct source *s = book_source(p->book, source_id);
     const struct entry e = {
         .due = due, .source_id = source_id, .lead_no = lead_no, .step = step, .revision = revision};
 
+    if (s)
+        book_passed_over(p->book, s, &e, device_id); /* the pass may have gone by meanwhile */
     if (!d)
         return;
     device_remove(d, class, source_id, lead_no); /* a fill was quicker */

@@ -394,6 +394,7 @@ read_claimed(struct sender *s, enum tick_part part, const struct db_reply *reply
         lead.attributes = db_get_text(reply, call, row, 3);
     }
     slot->entry.due = db_get_time(reply, call, row, direct ? 3 : 4);
+    slot->entry.held = false;
     slot->confirmed = true;
     claimed(slot, &lead, text, now);
 }
@@ -439,6 +440,7 @@ ask_later(struct slot *slot)
     int64_t now = partition_db_now(slot->sender->p, clock_boot());
 
     slot->entry.due = MAX_OF(slot->entry.due, now + (int64_t) REFUSED_WAIT);
+    slot->entry.held = true;
     slot_rejoin(slot, &slot->entry);
 }
 

@@ -160,6 +160,14 @@ insert(struct entry_list *l, unsigned place, const struct entry *e)
     l->count++;
 }
 
+/* A fill behind the horizon would not find its row: the list is read anew. */
+static void
+leave_out(struct entry_list *l, const struct entry *e)
+{
+    if (e->held)
+        l->reopens = l->reopens ? MIN_OF(l->reopens, e->due) : e->due;
+}
+
 bool
 device_join(struct device *d, enum device_class c, const struct entry *e)
 {
@@ -169,14 +177,18 @@ device_join(struct device *d, enum device_class c, const struct entry *e)
     unsigned capacity = MIN_OF(l->capacity + CAPACITY_MORE, room);
     bool full = l->count == room;
 
-    if (l->horizon == 0 || !within(e, l->horizon, l->horizon_source, l->horizon_lead))
+    if (l->horizon == 0 || !within(e, l->horizon, l->horizon_source, l->horizon_lead)) {
+        leave_out(l, &joining);
         return false;
+    }
     place = place_of(l, e);
     if (full && place == l->count) {
         set_horizon(l, first(l) + l->count - 1);
+        leave_out(l, &joining);
         return false;
     }
-    l->count = (uint16_t) (l->count - full);
+    if (full)
+        leave_out(l, first(l) + --l->count);
     if (!reserve(l, 1, capacity)) {
         list_empty(l); /* the next fill finds all of them */
         return false;
@@ -271,13 +283,12 @@ device_take(struct device *d, enum device_class c, const struct entry *e)
 void
 device_hold(struct device *d, enum device_class c, const struct entry *e, int64_t until)
 {
-    struct entry_list *l = &d->lists[c];
     struct entry held = *e;
 
     device_remove(d, c, held.source_id, held.lead_no);
     held.due = until;
-    if (!device_join(d, c, &held))
-        l->reopens = l->reopens ? MIN_OF(l->reopens, until) : until;
+    held.held = true;
+    (void) device_join(d, c, &held);
 }
 
 void

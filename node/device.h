@@ -22,6 +22,7 @@ struct entry {   /* a waiting enrollment */
     int32_t lead_no;
     int16_t step, attempt;
     int16_t revision; /* of the source; campaigns and direct messages: 1 */
+    bool held;        /* `due` is later than in its row: no fill behind a horizon finds it again */
 };
 /*
  * Sorted by (due, source, size of lead_no). Every waiting row up to the horizon, a key of the same
@@ -63,6 +64,7 @@ struct device {
     struct entry_list lists[CLASS_COUNT];
     uint32_t live;   /* enrollments in the table as far as known */
     bool live_known; /* they were counted once; every change is followed since */
+    bool changed;    /* its row is to be read again */
     const struct gateway *gateway;
     char *account, *scope, *address, *base_url, *paused_because; /* heap, owned */
     const struct zone *zone;                                     /* borrowed, never NULL */
@@ -85,7 +87,8 @@ struct device *device_free(struct device *d);
 int device_fill(struct device *d, enum device_class c, const struct entry *rows, unsigned count,
                 const struct entry *last) _must_check_;
 /* Joins if its key lies within the horizon (true), else forgets it (false: the next fill finds it).
- * A full list drops its last entry and lowers the horizon. */
+ * A full list drops its last entry and lowers the horizon. A held one that is forgotten so has the
+ * list read anew when it is due. */
 bool device_join(struct device *d, enum device_class c, const struct entry *e);
 /* A skip is asked for each entry from the earliest on; NULL skips nothing. */
 typedef bool entry_skip_fn(void *arg, const struct entry *e);

@@ -42,7 +42,7 @@ add_device(struct audience *a, struct device *d, int64_t db_now)
     f->size[n] = (int32_t) device_fill_size(d, f->class);
     f->due[n] = l->horizon;
     f->source_id[n] = l->horizon == 0 ? INT32_MIN : l->horizon_source;
-    f->lead_no[n] = l->horizon == 0 ? 0 : l->horizon_lead;
+    f->lead_no[n] = l->horizon == 0 ? 0 : abs(l->horizon_lead); /* by size, as the rows */
 }
 
 static void

@@ -584,8 +584,6 @@ load_open(struct partition *p)
 static int
 keep_changed(struct load *l, int32_t device_id)
 {
-    if (l->changed_count > 0 && l->changed[l->changed_count - 1] == device_id)
-        return 0;
     if (l->changed_count == l->changed_capacity) {
         uint32_t capacity = MAX_OF(l->changed_capacity * 2, 64u);
         int32_t *grown = realloc(l->changed, capacity * sizeof(*grown));
@@ -599,11 +597,15 @@ keep_changed(struct load *l, int32_t device_id)
     return 0;
 }
 
+/* What is being read may be older than this change: it is read once more. */
 int
 load_ask_device(struct load *l, int32_t device_id)
 {
-    int r = keep_changed(l, device_id);
+    struct device *d = schedule_find(l->p->devices, device_id);
+    int r = d && d->changed ? 0 : keep_changed(l, device_id);
 
+    if (d && r == 0)
+        d->changed = true;
     partition_wake(l->p);
     return r;
 }
@@ -623,9 +625,12 @@ on_changed(void *arg, enum db_outcome outcome, const struct db_reply *reply)
     memmove(l->changed, l->changed + asked, l->changed_count * sizeof(*l->changed));
     for (unsigned row = 0; row < db_rows(reply, 0); row++) {
         int32_t id = (int32_t) db_get_int(reply, 0, row, 0);
-        struct device *d;
-        int err = put_device(l->p, reply, row, &d);
+        struct device *d = schedule_find(l->p->devices, id);
+        int err;
 
+        if (d && d->changed)
+            continue; /* since it was asked for: an acknowledged pause is not taken back */
+        err = put_device(l->p, reply, row, &d);
         if (err == 0)
             run_low(l->p, d);
         else
@@ -646,8 +651,15 @@ ask_changed(struct load *l)
         return;
     db_args_reset(&l->changed_args);
     db_put_int4s(&l->changed_args, l->changed, count);
-    if (db_submit(dbpool_lane(l->p->pool, LANE_FILL), &call, 1, READ_TIMEOUT, on_changed, l) == 0)
-        l->changed_asked = count;
+    if (db_submit(dbpool_lane(l->p->pool, LANE_FILL), &call, 1, READ_TIMEOUT, on_changed, l) < 0)
+        return;
+    l->changed_asked = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct device *d = schedule_find(l->p->devices, l->changed[i]);
+
+        if (d)
+            d->changed = false;
+    }
 }
 
 /* ---- life ---- */

@@ -478,6 +478,50 @@ START_TEST(the_guard_sees_a_pause)
 }
 END_TEST
 
+/* The row was read before a pause was acknowledged and arrives after it. */
+START_TEST(an_older_row_takes_no_pause_back)
+{
+    fixture_devices(1, 50, 20, 20);
+    fixture_campaign();
+    start_as("n1");
+    wanted = 5;
+    run_until(so_many_sent, 20000);
+    ck_assert_int_eq(partition_device_changed(rig.p, 1), 0);
+    load_tick(rig.p->load);
+    while (pgtemp_int(db_admin, "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle' AND"
+                                " strpos(query, 'device_id = ANY($1::int[]) AND residence = 0') > 0"
+                                " AND pid <> pg_backend_pid()") == 0)
+        ;
+    pgtemp_do(db_admin, "UPDATE device SET paused_until = 'infinity'");
+    device_1()->paused_until = INT64_MAX;
+    ck_assert_int_eq(partition_device_changed(rig.p, 1), 0);
+    unsigned sent = sent_now();
+    idle(500);
+    ck_assert_int_eq(device_1()->paused_until, INT64_MAX);
+    ck_assert_uint_le(sent_now(), sent + 1); /* one was on the wire */
+}
+END_TEST
+
+/* The database holds what memory would send, for a while, of a long list whose rows are due. */
+START_TEST(what_the_database_holds_is_asked_for_again)
+{
+    fixture_devices(1, 300, 1, 2);
+    fixture_campaign();
+    pgtemp_do(db_admin,
+              "INSERT INTO enrollment(device_id, source_id, lead_no, due_at) SELECT device_id, 1,"
+              " lead_no, now() - interval '1 h' FROM lead; UPDATE audience SET cursor = upto;"
+              "UPDATE progress SET enrolled = 300; INSERT INTO source(source_id, kind, state,"
+              " content_version, name, item) VALUES (-1, 4, 0, 0, '(cluster)', '{}')");
+    start_as("n1");
+    wanted = 20;
+    run_until(so_many_sent, 20000);
+    pgtemp_do(db_admin, "UPDATE source SET state = 1, paused_until = now() + interval '1 s'"
+                        " WHERE source_id = -1");
+    run_until(all_done, 20000);
+    ck_assert_uint_eq(check_once(), 300);
+}
+END_TEST
+
 static const char *
 quiet_for_now(void)
 {
@@ -623,6 +667,8 @@ main(void)
     tcase_add_test(driver, the_warm_up_holds_a_new_device);
     tcase_add_test(driver, a_paused_device_goes_on_by_itself);
     tcase_add_test(driver, the_guard_sees_a_pause);
+    tcase_add_test(driver, an_older_row_takes_no_pause_back);
+    tcase_add_test(driver, what_the_database_holds_is_asked_for_again);
     tcase_add_test(driver, quiet_hours_in_the_device_s_zone);
     tcase_add_test(driver, a_window_holds_the_row_only);
     tcase_add_test(driver, a_clock_that_jumps_ahead);

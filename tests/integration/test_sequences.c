@@ -280,6 +280,37 @@ START_TEST(a_revision_for_all_moves_who_waits)
 END_TEST
 
 static bool
+warm_is_sent(struct rig *r)
+{
+    return pgtemp_int(db_admin, "SELECT sent FROM progress WHERE source_id = 2") == 1;
+}
+
+/* The fact was made before the revision and recorded after the pass over its device. */
+START_TEST(who_is_chained_by_an_old_fact_is_moved_too)
+{
+    struct content_row row =
+        sequence_row(2, 2, SOURCE_ACTIVE,
+                     "{\"kind\":\"sequence\",\"name\":\"warm\",\"steps\":[" STEP(1, "0",
+                                                                                 "New") "]}",
+                     2, 2);
+
+    fixture_devices(3, 5, 5, 10);
+    fixture_sequences();
+    start_as("n1");
+    run_until(is_open, 5000);
+    apply_rows(&row, 1, 2);
+    idle_until = clock_boot() + 500 * USEC_PER_MSEC;
+    run_until(idled, 5000);
+    pgtemp_do(db_admin, "INSERT INTO enrollment(device_id, source_id, lead_no, step, due_at) VALUES"
+                        " (1, 2, 3, 1, now()); UPDATE progress SET audience = audience + 1,"
+                        " enrolled = enrolled + 1 WHERE source_id = 2");
+    audience_row_new(rig.p, 1, 2, 3, 1, 1, partition_db_now(rig.p, clock_boot()));
+    run_until(warm_is_sent, 5000);
+    ck_assert_str_eq("New", wire_log[0].text);
+}
+END_TEST
+
+static bool
 new_one_is_sent(struct rig *r)
 {
     return pgtemp_int(db_admin, "SELECT count(*) FROM enrollment_end WHERE source_id = 1") == 1;
@@ -391,6 +422,26 @@ START_TEST(direct_messages_overtake_a_sequence)
     for (unsigned i = 0; i < wire_count; i++)
         found |= strcmp(wire_log[i].text, "Code {{1}}") == 0;
     ck_assert(found);
+}
+END_TEST
+
+static bool
+all_direct(struct rig *r)
+{
+    return pgtemp_int(db_admin, "SELECT sent FROM progress WHERE source_id = 0") == 250;
+}
+
+START_TEST(many_direct_messages_of_one_instant)
+{
+    fixture_devices(1, 1, 1, 2);
+    fixture_sequences();
+    for (int no = 1; no <= 250; no++)
+        put_direct(no, "Code");
+    pgtemp_do(db_admin, "UPDATE enrollment SET due_at = now()");
+    start_as("n1");
+    run_until(all_direct, 30000);
+    ck_assert_uint_eq(250, check_once());
+    ck_assert_uint_eq(0, partition_meter(rig.p)->stale); /* each was read once */
 }
 END_TEST
 
@@ -590,6 +641,8 @@ main(void)
     tcase_add_test(t, a_revision_for_new_ones_leaves_who_waits);
     tcase_add_test(t, who_waits_in_a_draft_follows_it);
     tcase_add_test(t, direct_messages_overtake_a_sequence);
+    tcase_add_test(t, many_direct_messages_of_one_instant);
+    tcase_add_test(t, who_is_chained_by_an_old_fact_is_moved_too);
     tcase_add_loop_test(t, a_pause_of_the_cluster_or_a_sequence_ends_by_itself, 0, 2);
     tcase_add_test(t, rows_of_tomorrow_and_paused_ones_cost_nothing);
     tcase_add_test(t, a_source_without_its_template_holds_up_nobody);

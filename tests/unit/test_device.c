@@ -425,6 +425,27 @@ START_TEST(a_held_row_lets_others_pass_and_comes_back)
 }
 END_TEST
 
+START_TEST(a_held_row_that_is_forgotten_is_read_again_when_it_is_due)
+{
+    struct entry_list *l = &device->lists[CLASS_SEQUENCE];
+    struct entry held = entry(300 * SECOND, 1, 999);
+
+    held.held = true; /* due in its row long ago: no fill behind a horizon finds it */
+    fill(CLASS_SEQUENCE, 0, 0, true);
+    ck_assert(device_join(device, CLASS_SEQUENCE, &held));
+    for (int i = 1; i < 128; i++)
+        ck_assert(join(CLASS_SEQUENCE, i * SECOND, 1, i));
+    ck_assert_int_eq(l->reopens, 0);
+    ck_assert(join(CLASS_SEQUENCE, 5, 1, 500)); /* the list is full: the held one leaves it */
+    ck_assert_int_eq(l->reopens, 300 * SECOND);
+    held.due = 200 * SECOND;
+    ck_assert(!device_join(device, CLASS_SEQUENCE, &held)); /* behind the horizon */
+    ck_assert_int_eq(l->reopens, 200 * SECOND);
+    ck_assert(join(CLASS_SEQUENCE, 6, 1, 501)); /* an ordinary one is found by the next fill */
+    ck_assert_int_eq(l->reopens, 200 * SECOND);
+}
+END_TEST
+
 START_TEST(a_purge_leaves_the_others_and_the_horizon)
 {
     int32_t gone = 1;
@@ -479,6 +500,7 @@ main(void)
     tcase_add_test(all, a_fill_goes_on_behind_the_horizon);
     tcase_add_test(all, tomorrows_rows_need_no_fill_before_their_horizon_comes_near);
     tcase_add_test(all, a_held_row_lets_others_pass_and_comes_back);
+    tcase_add_test(all, a_held_row_that_is_forgotten_is_read_again_when_it_is_due);
     tcase_add_test(all, a_purge_leaves_the_others_and_the_horizon);
     tcase_add_test(all, owned_texts_are_freed);
     suite_add_tcase(suite, all);
