@@ -96,6 +96,7 @@ row_verdict(struct act_row *row, int64_t verdict, int64_t number)
         {ACT_NOT_FOUND, "no such lead on this device"},
         {ACT_RETRY, "a message to it is on the wire"},
         {ACT_NOT_FOUND, "it is not in the sequence"},
+        {ACT_REFUSED, "another message was sent with this key"},
     };
     static_assert(DIRECT_WAITING_MAX == 1000, "as the words say");
 

@@ -859,20 +859,22 @@ const struct db_statement store_statements[STORE_COUNT] = {
      * Direct messages: by $2 n device, phone, key, text, end of its time, hash; at most $9 wait on
      * one device. Text, queue row and counters in one statement, under the shared lock. A key that
      * is there answers what it got then (verdict 3). Verdicts: 0 done, 1 no such device, 2 it moves,
-     * 3 known, 4 opted out, 5 erased, 6 over its time, 7 too many wait. Crash before: nothing, the
+     * 3 known, 4 opted out, 5 erased, 6 over its time, 7 too many wait, 13 the key is that of another
+     * message. Crash before: nothing, the
      * caller asks again; after: the key is known.
      */
     [STORE_SEND] = {"send",
         "WITH v AS MATERIALIZED (SELECT a.*, c.lead_no AS known_no,"
         " row_number() OVER (PARTITION BY a.device_id, a.key ORDER BY a.n) AS twin,"
-        " CASE WHEN d.device_id IS NULL THEN 1 WHEN c.device_id IS NOT NULL THEN 3"
+        " CASE WHEN d.device_id IS NULL THEN 1 WHEN c.phone = a.phone AND c.text = a.text THEN 3"
+        " WHEN c.device_id IS NOT NULL THEN 13"
         " WHEN d.residence <> 0 THEN 2 WHEN o.phone IS NOT NULL THEN 4"
         " WHEN EXISTS (SELECT FROM forgotten f WHERE f.account IN (d.account, '')"
         " AND f.hash = a.hash" BY_KEY "THEN 5 WHEN a.expires_at <= now() THEN 6 ELSE 0 END AS verdict"
         " FROM unnest($2::int[], $3::int[], $4::bigint[], $5::text[], $6::text[],"
         " $7::timestamptz[], $8::bytea[]) a(n, device_id, phone, key, text, expires_at, hash)"
         " LEFT JOIN LATERAL (SELECT * FROM device WHERE device_id = a.device_id" BY_KEY "d ON true"
-        " LEFT JOIN LATERAL (SELECT device_id, lead_no FROM direct WHERE device_id = a.device_id"
+        " LEFT JOIN LATERAL (SELECT device_id, lead_no, phone, text FROM direct WHERE device_id = a.device_id"
         " AND key = a.key" BY_KEY "c ON true LEFT JOIN LATERAL (SELECT phone FROM optout"
         " WHERE account = d.account AND phone = a.phone" BY_KEY "o ON true WHERE" EPOCH_IS_MINE "),"
         " r AS MATERIALIZED (SELECT v.*, row_number() OVER (PARTITION BY device_id ORDER BY n) AS k"
@@ -894,7 +896,8 @@ const struct db_statement store_statements[STORE_COUNT] = {
         " p AS (UPDATE progress SET audience = audience + s.rows, enrolled = enrolled + s.rows"
         " FROM (SELECT count(*) AS rows FROM i) s WHERE source_id = 0)"
         " SELECT v.n, CASE WHEN v.verdict <> 0 THEN v.verdict WHEN b.lead_no IS NULL THEN 7"
-        " WHEN v.twin > 1 THEN 3 ELSE 0 END, coalesce(v.known_no, b.lead_no), now()"
+        " WHEN v.twin > 1 THEN CASE WHEN b.phone = v.phone AND b.text = v.text THEN 3 ELSE 13 END"
+        " ELSE 0 END, coalesce(v.known_no, b.lead_no), now()"
         " FROM v LEFT JOIN i b ON b.device_id = v.device_id AND b.key = v.key"},
 
     /*

@@ -289,9 +289,11 @@ is_empty(const char *sql)
 
 START_TEST(a_direct_message_is_sent_once_per_key)
 {
-    ACT("send", 5, "done:-1 done:-2 known:-1 not_found:no such device here", "1", "60199999999",
-        "k1", "Hello", "", "1", "60120000011", "k2", "Hi", "", "1", "60199999999", "k1", "Other",
-        "", "9", "60199999999", "k1", "Hello", "");
+    ACT("send", 5,
+        "done:-1 done:-2 refused:another message was sent with this key not_found:no such device "
+        "here",
+        "1", "60199999999", "k1", "Hello", "", "1", "60120000011", "k2", "Hi", "", "1",
+        "60199999999", "k1", "Other", "", "9", "60199999999", "k1", "Hello", "");
     ACT("send", 5, "known:-2", "1", "60120000011", "k2", "Hi", "");
     for (unsigned turns = 0; turns < 2000 && !is_empty("enrollment WHERE source_id = 0"); turns++)
         uv_run(&d.loop, UV_RUN_ONCE);
@@ -303,6 +305,8 @@ START_TEST(a_direct_message_is_sent_once_per_key)
                                      " WHERE source_id = 0"),
                      "2 2 2");
     ACT("send", 5, "known:-1", "1", "60199999999", "k1", "Hello", "");
+    ACT("send", 5, "refused:another message was sent with this key", "1", "60120000011", "k1",
+        "Hello", "");
 }
 END_TEST
 

@@ -193,7 +193,10 @@ model_send(struct call *c)
         if (!d)
             verdict = 1;
         else if (known)
-            verdict = 3;
+            verdict = known->phone == phone && strlen(known->text) == text.bytes &&
+                              memcmp(known->text, text.data, text.bytes) == 0
+                          ? 3
+                          : 13;
         else if (d->residence != 0)
             verdict = 2;
         else if (store_opted_out(c->s, d->account, phone))
