@@ -228,13 +228,13 @@ show(struct view *v, struct asker *a, const struct view_source *s, enum table_fo
         table_column(b.table, "partition", NULL, TABLE_WORDS);
         add_counts(b.table);
     }
+    if (err == 0)
+        err = view_progress(v, a, on_partition, &b); /* rows are kept until the table is done */
     if (err == 0 && format == TABLE_TEXT) {
         print_head(v, s);
         if (s->kind == CONTENT_SEQUENCE)
             err = sequence_print_steps(&q, stdout);
     }
-    if (err == 0)
-        err = view_progress(v, a, on_partition, &b);
     if (err == 0 && format == TABLE_JSON)
         err = print_json(s, b.rows, &q);
     if (err == 0 && format == TABLE_TEXT && v->partition_count != 1) {

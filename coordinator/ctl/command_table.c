@@ -31,7 +31,7 @@ static const struct command command_table[] = {
      "Columns: device_id, name, transport, address, token (or @FILE), min_delay_ms, max_delay_ms,\n"
      "zone, and if wanted account, scope, url,\n"
      "  quiet        \"21:00-08:00\" in the device's zone: nothing is sent then\n"
-     "  daily_cap    most sends of a day there, hourly_cap of an hour; 0 = no cap\n"
+     "  daily_cap    most sends of a day there, hourly_cap of an hour; none = no cap\n"
      "  age          days that the number is in use: young ones are warmed up\n"
      "The same file twice adds nothing; --update writes what changed. Exit 3 when rows were\n"
      "rejected (they are in FILE.rejects.csv with their reasons) or could not be done yet.\n",
