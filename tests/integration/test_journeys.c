@@ -388,7 +388,7 @@ lateness_while_enrolling(unsigned from, unsigned leads)
     long sent = cluster_control(cluster, "{}", "taken") - taken;
     fprintf(stderr, "lateness p99 %.1f ms of %ld messages while up to %lld were enrolled\n",
             lateness_p99_ms(), sent, (long long) many);
-    ck_assert_int_gt(sent, 100); /* it was sending all along */
+    ck_assert_int_gt(sent, 20); /* it was sending all along, a short run too */
     return lateness_p99_ms();
 }
 
