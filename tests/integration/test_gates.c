@@ -272,7 +272,7 @@ static const char two_steps[] =
     "variables: [city]\n"
     "sequences:\n  cold:\n    trigger: COLD\n    on_skip: continue\n    steps:\n"
     "      - { step: 1, delay: 0, text: \"one\" }\n"
-    "      - { step: 2, delay: 1s, ttl: 2s, text: \"two\" }\n"
+    "      - { step: 2, delay: 5s, ttl: 2s, text: \"two\" }\n"
     "      - { step: 3, delay: 1s, text: \"three\" }\n"
     "  stops:\n    trigger: STOPS\n    on_skip: stop\n    steps:\n"
     "      - { step: 1, delay: 0, text: \"from {{city}}\" }\n"
@@ -294,7 +294,7 @@ START_TEST(a_step_expires_and_the_next_follows)
     cluster_must(cluster, 0, "sequence start cold");
     cluster_taken(cluster, 15, SECONDS(20));
     cluster_silence(cluster, "pause-source", "cold", "sequence pause cold");
-    for (usec_t end = clock_boot() + SECONDS(4); clock_boot() < end;)
+    for (usec_t end = clock_boot() + SECONDS(9); clock_boot() < end;)
         cluster_look(cluster, NULL);
     cluster_reopen(cluster, "pause-source", "cold", "sequence resume cold");
     cluster_settles(cluster, SECONDS(30));
