@@ -317,7 +317,7 @@ on_ordered(void *arg, enum ledger_outcome outcome, const int64_t *started_at)
         o->due_not_before = 0;
         log_event(LOG_LEVEL_INFO, "order.source",
                   "who=%s kind=%s name=%s state=%s content_version=%llu", o->current->who,
-                  source_kind_name((enum content_kind) o->change.items[0]->row.kind),
+                  content_kind_name((enum content_kind) o->change.items[0]->row.kind),
                   o->change.items[0]->name,
                   source_state_name((enum source_state) o->change.items[0]->row.state),
                   (unsigned long long) version);
@@ -336,7 +336,7 @@ write_order(struct orders *o, struct slice because)
 {
     char what[160];
     const struct sources_item *item = o->change.items[0];
-    snprintf(what, sizeof what, "%s %s %s", source_kind_name((enum content_kind) item->row.kind),
+    snprintf(what, sizeof what, "%s %s %s", content_kind_name((enum content_kind) item->row.kind),
              item->row.start_at ? "scheduled"
                                 : source_state_name((enum source_state) item->row.state),
              item->name);

@@ -46,16 +46,6 @@ source_transition(unsigned index, struct transition *ret)
     return true;
 }
 
-const char *
-source_kind_name(enum content_kind kind)
-{
-    static const char *const names[] = {[CONTENT_TEMPLATE] = "template",
-                                        [CONTENT_CAMPAIGN] = "campaign",
-                                        [CONTENT_SEQUENCE] = "sequence",
-                                        [CONTENT_CLUSTER] = "cluster"};
-    return names[kind];
-}
-
 static bool
 may_go(enum source_state from, enum source_state to)
 {
@@ -219,7 +209,7 @@ sources_restore(struct sources *s, uint64_t version, const struct sources_record
 static enum message_status
 refuse_order(const struct sources_item *stored, uint8_t state, char *why, size_t why_size)
 {
-    const char *kind = source_kind_name((enum content_kind) stored->row.kind);
+    const char *kind = content_kind_name((enum content_kind) stored->row.kind);
     if (stored->row.state == SOURCE_CANCELLED)
         snprintf(why, why_size, "%s \"%s\" is cancelled, which is for ever", kind, stored->name);
     else if (stored->row.state == SOURCE_DRAFT)
@@ -272,7 +262,7 @@ find_ordered(const struct sources *s, const struct source_order *order, char *wh
     if (!stored && kind == CONTENT_CLUSTER)
         stored = &cluster_before;
     if (!stored)
-        snprintf(why, why_size, "there is no %s \"%s\"", source_kind_name(kind), name);
+        snprintf(why, why_size, "there is no %s \"%s\"", content_kind_name(kind), name);
     return stored;
 }
 
@@ -312,7 +302,7 @@ sources_judge_order(struct sources *s, const struct source_order *order, int64_t
     const char *wrong = times_wrong(stored, order, now);
     if (wrong) {
         snprintf(why, why_size, "%s \"%s\": %s",
-                 source_kind_name((enum content_kind) stored->row.kind), stored->name, wrong);
+                 content_kind_name((enum content_kind) stored->row.kind), stored->name, wrong);
         return STATUS_REFUSED;
     }
     const struct content_row row = ordered_row(stored, order, now);

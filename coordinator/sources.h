@@ -71,5 +71,4 @@ uint32_t sources_page(const struct sources *s, uint64_t after, uint32_t max, siz
 const struct sources_item *sources_find(const struct sources *s, enum content_kind kind,
                                         const char *name);
 const char *source_state_name(enum source_state s);
-const char *source_kind_name(enum content_kind kind); /* "campaign" */
 bool source_transition(unsigned index, struct transition *ret);

@@ -84,7 +84,7 @@ read_stored(struct judge *j, const struct sources_item *stored, struct content_i
         return say_no_memory(j);
     if (err < 0)
         return say(j, STATUS_FAILED, "%s \"%s\" in the catalog does not read: %s",
-                   source_kind_name((enum content_kind) stored->row.kind), stored->name, why);
+                   content_kind_name((enum content_kind) stored->row.kind), stored->name, why);
     return STATUS_OK;
 }
 
@@ -389,7 +389,7 @@ read_item(struct judge *j, struct slice json)
         return say(j, STATUS_BAD, "item %u: the cluster is no content", j->count);
     if (twice)
         return say(j, STATUS_BAD, "%s \"%s\" is in the request twice",
-                   source_kind_name(a->item.kind), name);
+                   content_kind_name(a->item.kind), name);
     a->json = content_item_write(&a->item);
     if (!a->json)
         return say_no_memory(j);

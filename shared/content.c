@@ -193,6 +193,12 @@ static const char *const kind_names[] = {[CONTENT_TEMPLATE] = "template",
                                          [CONTENT_SEQUENCE] = "sequence",
                                          [CONTENT_CLUSTER] = "cluster"};
 
+const char *
+content_kind_name(enum content_kind kind)
+{
+    return kind_names[kind];
+}
+
 static bool
 write_fields(const struct content_item *item, json_t *object)
 {

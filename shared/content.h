@@ -140,6 +140,7 @@ char *content_item_write(const struct content_item *item);
 int content_item_read(struct content_item *ret, struct slice json, char *why,
                       size_t why_size) _must_check_;
 const char *content_item_name(const struct content_item *item);
+const char *content_kind_name(enum content_kind kind); /* "campaign" */
 
 /* ---- sequences (content_sequence.c) ---- */
 

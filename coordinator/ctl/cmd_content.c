@@ -88,13 +88,10 @@ static unsigned
 line_of(const struct content *content, const char *why)
 {
     for (unsigned i = 0; i < content->count; i++) {
-        static const char *const kinds[] = {[CONTENT_TEMPLATE] = "template",
-                                            [CONTENT_CAMPAIGN] = "campaign",
-                                            [CONTENT_SEQUENCE] = "sequence"};
         const struct content_item *item = &content->items[i];
         char words[CONTENT_NAME_MAX + 16];
-        int n =
-            snprintf(words, sizeof(words), "%s \"%s\"", kinds[item->kind], content_item_name(item));
+        int n = snprintf(words, sizeof(words), "%s \"%s\"", content_kind_name(item->kind),
+                         content_item_name(item));
         if (strncmp(why, words, (size_t) n) == 0)
             return item->line;
     }
