@@ -125,6 +125,14 @@ bool row_time(struct act_row *row, unsigned column, int64_t absent);
 bool row_word(struct act_row *row, unsigned column, const char *what, size_t bytes_max);
 /* What a statement's numbers mean; the same in send, enrol and remove (store.c). */
 void row_verdict(struct act_row *row, int64_t verdict, int64_t number);
+/* Ends a round of send, enrol or remove, whose answer is (n, verdict, lead_no, ...): a row that was
+ * done is told to memory by `tell`; k is its place in the answer. */
+typedef void round_tell_fn(const struct round *r, const struct act_row *row, int32_t lead_no,
+                           const struct db_reply *reply, unsigned k);
+void round_verdicts(struct round *r, enum db_outcome outcome, const struct db_reply *reply,
+                    round_tell_fn *tell);
+/* For what begins to wait: by the row's source, revision and step; column 3 is its due time. */
+round_tell_fn round_tell_new;
 
 /* ---- acts_optout.c ---- */
 /* Accounts and phones of what is undecided; "" stands for `absent`. */

@@ -89,23 +89,7 @@ put_starts(const struct round *r, struct db_args *args)
 static void
 on_enrolled(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
-    struct round *r = arg;
-
-    if (!round_committed(r, outcome, reply))
-        return;
-    for (unsigned k = 0; k < db_rows(reply, ROUND_CALLS); k++) {
-        struct act_row *row = round_row(r, db_get_int(reply, ROUND_CALLS, k, 0));
-        int64_t verdict = db_get_int(reply, ROUND_CALLS, k, 1);
-        int32_t lead_no = (int32_t) db_get_int(reply, ROUND_CALLS, k, 2);
-
-        if (!row)
-            continue;
-        row_verdict(row, verdict, lead_no);
-        if (verdict == 0)
-            audience_row_new(r->partition, row->device_id, row->source_id, lead_no, row->revision,
-                             row->step, db_get_time(reply, ROUND_CALLS, k, 3));
-    }
-    round_end(r, "the epoch is another one");
+    round_verdicts(arg, outcome, reply, round_tell_new);
 }
 
 void
@@ -137,24 +121,16 @@ act_judge_remove(const struct acts *a, const struct partition *p, struct act_row
 }
 
 static void
+tell_gone(const struct round *r, const struct act_row *row, int32_t lead_no,
+          const struct db_reply *reply _unused_, unsigned k _unused_)
+{
+    audience_row_gone(r->partition, row->device_id, row->source_id, lead_no);
+}
+
+static void
 on_removed(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
-    struct round *r = arg;
-
-    if (!round_committed(r, outcome, reply))
-        return;
-    for (unsigned k = 0; k < db_rows(reply, ROUND_CALLS); k++) {
-        struct act_row *row = round_row(r, db_get_int(reply, ROUND_CALLS, k, 0));
-        int64_t verdict = db_get_int(reply, ROUND_CALLS, k, 1);
-        int32_t lead_no = (int32_t) db_get_int(reply, ROUND_CALLS, k, 2);
-
-        if (!row)
-            continue;
-        row_verdict(row, verdict, lead_no);
-        if (verdict == 0)
-            audience_row_gone(r->partition, row->device_id, row->source_id, lead_no);
-    }
-    round_end(r, "the epoch is another one");
+    round_verdicts(arg, outcome, reply, tell_gone);
 }
 
 void

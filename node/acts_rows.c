@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "node/acts_inner.h"
+#include "node/audience.h"
 #include "node/rows.h"
 #include "shared/parse.h"
 
@@ -105,6 +106,34 @@ row_verdict(struct act_row *row, int64_t verdict, int64_t number)
         row_decide(row, table[verdict].verdict, "%s", table[verdict].words);
     else
         row_decide(row, table[verdict].verdict, "%" PRId64, number);
+}
+
+void
+round_verdicts(struct round *r, enum db_outcome outcome, const struct db_reply *reply,
+               round_tell_fn *tell)
+{
+    if (!round_committed(r, outcome, reply))
+        return;
+    for (unsigned k = 0; k < db_rows(reply, ROUND_CALLS); k++) {
+        struct act_row *row = round_row(r, db_get_int(reply, ROUND_CALLS, k, 0));
+        int64_t verdict = db_get_int(reply, ROUND_CALLS, k, 1);
+        int32_t lead_no = (int32_t) db_get_int(reply, ROUND_CALLS, k, 2);
+
+        if (!row)
+            continue;
+        row_verdict(row, verdict, lead_no);
+        if (verdict == 0)
+            tell(r, row, lead_no, reply, k);
+    }
+    round_end(r, "the epoch is another one");
+}
+
+void
+round_tell_new(const struct round *r, const struct act_row *row, int32_t lead_no,
+               const struct db_reply *reply, unsigned k)
+{
+    audience_row_new(r->partition, row->device_id, row->source_id, lead_no, row->revision,
+                     row->step, db_get_time(reply, ROUND_CALLS, k, 3));
 }
 
 /* ---- parameters ---- */

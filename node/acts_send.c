@@ -1,6 +1,5 @@
 /* acts_send.c - send: a direct message with the caller's key. */
 #include "node/acts_inner.h"
-#include "node/audience.h"
 #include "shared/parse.h"
 
 #define PHONE   1u /* columns; 0 is the device */
@@ -25,28 +24,15 @@ act_judge_send(const struct acts *a, const struct partition *p _unused_, struct 
     else if (text.bytes > CONTENT_TEXT_BYTES_MAX ||
              parse_utf8_length(text) > CONTENT_CHARACTERS_MAX)
         row_decide(row, ACT_REFUSED, "text: longer than %u characters", CONTENT_CHARACTERS_MAX);
+    row->source_id = SOURCE_DIRECT;
+    row->revision = 1;
+    row->step = 0;
 }
 
 static void
 on_sent(void *arg, enum db_outcome outcome, const struct db_reply *reply)
 {
-    struct round *r = arg;
-
-    if (!round_committed(r, outcome, reply))
-        return;
-    for (unsigned k = 0; k < db_rows(reply, ROUND_CALLS); k++) {
-        struct act_row *row = round_row(r, db_get_int(reply, ROUND_CALLS, k, 0));
-        int64_t verdict = db_get_int(reply, ROUND_CALLS, k, 1);
-        int32_t lead_no = (int32_t) db_get_int(reply, ROUND_CALLS, k, 2);
-
-        if (!row)
-            continue;
-        row_verdict(row, verdict, lead_no);
-        if (verdict == 0)
-            audience_row_new(r->partition, row->device_id, SOURCE_DIRECT, lead_no, 1, 0,
-                             db_get_time(reply, ROUND_CALLS, k, 3));
-    }
-    round_end(r, "the epoch is another one");
+    round_verdicts(arg, outcome, reply, round_tell_new);
 }
 
 void
