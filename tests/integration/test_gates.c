@@ -339,26 +339,16 @@ START_TEST(a_missing_variable_is_skipped)
 }
 END_TEST
 
-/* A case of its own for each: CK_RUN_CASE=name runs one. */
-#define add(suite, name)                                                                           \
-    do {                                                                                           \
-        TCase *t_ = tcase_create(#name);                                                           \
-        tcase_set_timeout(t_, 180);                                                                \
-        tcase_add_checked_fixture(t_, NULL, away);                                                 \
-        tcase_add_test(t_, name);                                                                  \
-        suite_add_tcase(suite, t_);                                                                \
-    } while (0)
-
 int
 main(void)
 {
     Suite *suite = suite_create("gates");
-    add(suite, quiet_hours_in_three_zones);
-    add(suite, a_window_holds_the_row);
-    add(suite, daily_cap_survives);
-    add(suite, warm_up_limits_a_young_device);
-    add(suite, a_step_expires_and_the_next_follows);
-    add(suite, a_missing_variable_is_skipped);
+    cluster_case(suite, quiet_hours_in_three_zones, away);
+    cluster_case(suite, a_window_holds_the_row, away);
+    cluster_case(suite, daily_cap_survives, away);
+    cluster_case(suite, warm_up_limits_a_young_device, away);
+    cluster_case(suite, a_step_expires_and_the_next_follows, away);
+    cluster_case(suite, a_missing_variable_is_skipped, away);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

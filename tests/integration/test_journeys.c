@@ -67,17 +67,6 @@ until_received(const char *part, uint64_t count)
     }
 }
 
-static struct audit_result
-ends(void)
-{
-    cluster_settles(cluster, SECONDS(90));
-    cluster_look(cluster, NULL);
-    struct audit_result r = cluster_audit(cluster);
-    ck_assert_uint_eq(r.waiting, r.not_due);
-    cluster_verify(cluster);
-    return r;
-}
-
 /* ---- the journey ---- */
 
 static void
@@ -120,7 +109,7 @@ START_TEST(cold_warm_hot)
     send_direct(0, 20);
     while (cluster_look(cluster, "hot").sent < 30)
         ck_assert_int_ge(cluster_look(cluster, "cold").audience, 0);
-    struct audit_result r = ends();
+    struct audit_result r = cluster_ends(cluster);
     ck_assert_uint_eq(r.unknown, 0);
     ck_assert_uint_eq(r.sent, r.asked);
     ck_assert_uint_gt(r.asked, 1500);
@@ -157,7 +146,7 @@ START_TEST(journey_with_crashes)
     }
     send_direct(10, 20);
     cluster_look(cluster, NULL);
-    struct audit_result r = ends();
+    struct audit_result r = cluster_ends(cluster);
     ck_assert_uint_le(r.unknown, 10 + 30);
     ck_assert_uint_eq(r.sent + r.unknown + r.not_due, r.asked);
     ck_assert_uint_le(r.not_due, r.unknown * 10);
@@ -235,7 +224,7 @@ START_TEST(edit_for_new)
     put_leads(10, 4, "COLD", "leads.csv"); /* ten more come */
     import_leads("");
     until_received("third", 10);
-    ends();
+    cluster_ends(cluster);
     ck_assert_uint_eq(received("old second"), 30);
     ck_assert_uint_eq(received("new second"), 10);
     ck_assert_uint_eq(received("third"), 10);
@@ -250,7 +239,7 @@ START_TEST(edit_for_all)
     put_leads(10, 4, "COLD", "leads.csv");
     import_leads("");
     until_received("fourth", 40);
-    ends();
+    cluster_ends(cluster);
     ck_assert_uint_eq(received("old second"), 0);
     ck_assert_uint_eq(received("new second"), 40);
     ck_assert_uint_eq(received("third"), 40);
@@ -265,7 +254,7 @@ START_TEST(edit_for_all_under_kill)
     cluster_edit(cluster, after_edit, "all");
     cluster_signal(cluster, "n1", SIGKILL);
     cluster_do(cluster, "start", "n1");
-    struct audit_result r = ends();
+    struct audit_result r = cluster_ends(cluster);
     ck_assert_uint_eq(received("old second"), 0);
     ck_assert_uint_eq(r.sent + r.unknown + r.not_due, r.asked);
     ck_assert_uint_ge(received("fourth") + r.unknown, 30);
@@ -292,7 +281,7 @@ START_TEST(a_trigger_comes_late)
     import_leads(" --update"); /* again, while they are in it */
     until_received("fourth", 12);
     import_leads(" --update"); /* and after they went through it */
-    struct audit_result r = ends();
+    struct audit_result r = cluster_ends(cluster);
     ck_assert_uint_eq(r.sent, 36);
     struct cluster_counts n = cluster_look(cluster, "cold");
     ck_assert_int_eq(n.audience, 12);
@@ -321,7 +310,7 @@ START_TEST(people_enrol_and_remove)
     ck_assert_int_eq(cluster_fleetcast(cluster, &output, "lead show +6010001000000"), 0);
     ck_assert_msg(strstr(output, "cold"), "%s", output);
     free(output);
-    ends();
+    cluster_ends(cluster);
     ck_assert_uint_eq(received("old second"), 1);
     ck_assert_uint_eq(received("fourth"), 1);
     cluster_must(cluster, 4, "lead enrol +6010001000000 cold --device 1");
@@ -434,7 +423,7 @@ START_TEST(very_many_triggers)
     cluster_started(cluster, "hello");
     cluster_silence(cluster, "cancel", "hello", "campaign cancel hello");
     cluster_must(cluster, 0, "sequence cancel cold");
-    ends();
+    cluster_ends(cluster);
 }
 END_TEST
 
@@ -475,7 +464,7 @@ START_TEST(forgotten_everywhere)
     snprintf(words, sizeof(words), "import leads %s/leads.csv", cluster_dir(cluster));
     cluster_fleetcast(cluster, &output, words);
     free(output);
-    ends();
+    cluster_ends(cluster);
 }
 END_TEST
 
@@ -558,30 +547,20 @@ START_TEST(bad_content_is_refused_whole)
 }
 END_TEST
 
-/* A case of its own for each: CK_RUN_CASE=name runs one. */
-#define add(suite, name)                                                                           \
-    do {                                                                                           \
-        TCase *t_ = tcase_create(#name);                                                           \
-        tcase_set_timeout(t_, 180);                                                                \
-        tcase_add_checked_fixture(t_, NULL, away);                                                 \
-        tcase_add_test(t_, name);                                                                  \
-        suite_add_tcase(suite, t_);                                                                \
-    } while (0)
-
 int
 main(void)
 {
     Suite *suite = suite_create("journeys");
-    add(suite, cold_warm_hot);
-    add(suite, journey_with_crashes);
-    add(suite, edit_for_new);
-    add(suite, edit_for_all);
-    add(suite, edit_for_all_under_kill);
-    add(suite, a_trigger_comes_late);
-    add(suite, people_enrol_and_remove);
-    add(suite, very_many_triggers);
-    add(suite, forgotten_everywhere);
-    add(suite, bad_content_is_refused_whole);
+    cluster_case(suite, cold_warm_hot, away);
+    cluster_case(suite, journey_with_crashes, away);
+    cluster_case(suite, edit_for_new, away);
+    cluster_case(suite, edit_for_all, away);
+    cluster_case(suite, edit_for_all_under_kill, away);
+    cluster_case(suite, a_trigger_comes_late, away);
+    cluster_case(suite, people_enrol_and_remove, away);
+    cluster_case(suite, very_many_triggers, away);
+    cluster_case(suite, forgotten_everywhere, away);
+    cluster_case(suite, bad_content_is_refused_whole, away);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

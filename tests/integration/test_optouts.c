@@ -22,17 +22,6 @@ away(void)
     cluster = cluster_free(cluster);
 }
 
-static struct audit_result
-ends(void)
-{
-    cluster_settles(cluster, SECONDS(90));
-    cluster_look(cluster, NULL);
-    struct audit_result r = cluster_audit(cluster);
-    ck_assert_uint_eq(r.waiting, r.not_due);
-    cluster_verify(cluster);
-    return r;
-}
-
 static void
 phone_of(char phone[static 24], unsigned device, unsigned lead)
 {
@@ -107,7 +96,7 @@ START_TEST(a_hundred_at_random_offsets)
         else if (i % 3 == 0)
             random_while(&r);
     }
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_gt(a.not_due, 100); /* they did stop something */
     char *output;
     ck_assert_int_eq(cluster_fleetcast(cluster, &output, "optout ls --format csv"), 0);
@@ -143,7 +132,7 @@ START_TEST(under_kill)
         if (i % 4 == 0)
             random_while(&r);
     }
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent + a.unknown + a.ended + a.not_due, a.asked);
 }
 END_TEST
@@ -179,7 +168,7 @@ START_TEST(while_on_the_wire)
         cluster_silence(cluster, "optout", text, words);
     }
     cluster_control(cluster, "{\"rules\":[]}", "taken");
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.unknown, 0);
 }
 END_TEST
@@ -201,7 +190,7 @@ START_TEST(taken_back)
     cluster_reopen(cluster, "optout", phone, "optout rm +6010002000001 --reason sorry");
     cluster_direct(cluster, 2, phone, "welcome-back");
     cluster_taken(cluster, 12, SECONDS(20));
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent, 12);
     ck_assert_uint_eq(a.ended + a.not_due, 1);
 }
@@ -224,29 +213,19 @@ START_TEST(imported)
     cluster_put(cluster, "silences", line);
     cluster_campaign(cluster);
     cluster_settles(cluster, SECONDS(30));
-    ck_assert_uint_eq(ends().sent, 16);
+    ck_assert_uint_eq(cluster_ends(cluster).sent, 16);
 }
 END_TEST
-
-/* A case of its own for each: CK_RUN_CASE=name runs one. */
-#define add(suite, name)                                                                           \
-    do {                                                                                           \
-        TCase *t_ = tcase_create(#name);                                                           \
-        tcase_set_timeout(t_, 180);                                                                \
-        tcase_add_checked_fixture(t_, NULL, away);                                                 \
-        tcase_add_test(t_, name);                                                                  \
-        suite_add_tcase(suite, t_);                                                                \
-    } while (0)
 
 int
 main(void)
 {
     Suite *suite = suite_create("optouts");
-    add(suite, a_hundred_at_random_offsets);
-    add(suite, under_kill);
-    add(suite, while_on_the_wire);
-    add(suite, taken_back);
-    add(suite, imported);
+    cluster_case(suite, a_hundred_at_random_offsets, away);
+    cluster_case(suite, under_kill, away);
+    cluster_case(suite, while_on_the_wire, away);
+    cluster_case(suite, taken_back, away);
+    cluster_case(suite, imported, away);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

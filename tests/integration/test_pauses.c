@@ -18,17 +18,6 @@ away(void)
     cluster = cluster_free(cluster);
 }
 
-static struct audit_result
-ends(void)
-{
-    cluster_settles(cluster, SECONDS(90));
-    cluster_look(cluster, NULL);
-    struct audit_result r = cluster_audit(cluster);
-    ck_assert_uint_eq(r.waiting, r.not_due);
-    cluster_verify(cluster);
-    return r;
-}
-
 static void
 begins(void)
 {
@@ -94,7 +83,7 @@ START_TEST(at_random_instants)
         ck_assert_int_ge(after.sent, before.sent); /* what was on the wire ends */
         cluster_reopen(cluster, s->kind, s->what, s->resume);
     }
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.unknown, 0);
     ck_assert_uint_eq(a.sent, a.asked);
 }
@@ -117,7 +106,7 @@ START_TEST(under_kill)
     cluster_reopen(cluster, scopes[0].kind, scopes[0].what, scopes[0].resume);
     cluster_reopen(cluster, scopes[2].kind, scopes[2].what, scopes[2].resume);
     cluster_reopen(cluster, scopes[4].kind, scopes[4].what, scopes[4].resume);
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent + a.unknown + a.not_due, a.asked);
     ck_assert_uint_le(a.unknown, 30);
 }
@@ -140,7 +129,7 @@ START_TEST(with_an_end)
     snprintf(lines, sizeof(lines), "pause-cluster,*,%llu,%llu\n", (unsigned long long) paused,
              (unsigned long long) (asked + 3 * USEC_PER_SEC - 20 * USEC_PER_MSEC));
     cluster_put(cluster, "silences", lines);
-    ends();
+    cluster_ends(cluster);
 }
 END_TEST
 
@@ -164,7 +153,7 @@ START_TEST(sources_with_an_end)
     ends_by_itself("campaign pause hello --for 2s", "hello");
     ends_by_itself("sequence pause cold --for 2s", "cold");
     cluster_must(cluster, 0, "device pause 5 --for 1s");
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent, a.asked);
 }
 END_TEST
@@ -178,7 +167,7 @@ START_TEST(cancel_under_load)
         cluster_look(cluster, NULL);
     cluster_taken(cluster, 400, SECONDS(30));
     cluster_silence(cluster, "cancel", "warm", "sequence cancel warm --because wrong");
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent + a.unknown + a.ended + a.not_due, a.asked);
     struct cluster_counts n = cluster_look(cluster, "hello");
     ck_assert_str_eq(n.state, "cancelled");
@@ -214,7 +203,7 @@ START_TEST(partition_not_reached)
     uint64_t taken = (uint64_t) cluster_control(cluster, "{}", "taken");
     cluster_taken(cluster, taken + 50, SECONDS(30)); /* the sequences go on */
     cluster_reopen(cluster, "pause-source", "hello", "campaign resume hello");
-    struct audit_result a = ends();
+    struct audit_result a = cluster_ends(cluster);
     ck_assert_uint_eq(a.sent + a.unknown + a.not_due, a.asked);
 }
 END_TEST
@@ -232,31 +221,21 @@ START_TEST(start_at_a_time)
     cluster_taken(cluster, 1, SECONDS(30));
     ck_assert_uint_ge(clock_boot() - ordered, SECONDS(3));
     cluster_taken(cluster, 30, SECONDS(30)); /* partitions hear of it one after the other */
-    ck_assert_uint_eq(ends().sent, 30);
+    ck_assert_uint_eq(cluster_ends(cluster).sent, 30);
 }
 END_TEST
-
-/* A case of its own for each: CK_RUN_CASE=name runs one. */
-#define add(suite, name)                                                                           \
-    do {                                                                                           \
-        TCase *t_ = tcase_create(#name);                                                           \
-        tcase_set_timeout(t_, 180);                                                                \
-        tcase_add_checked_fixture(t_, NULL, away);                                                 \
-        tcase_add_test(t_, name);                                                                  \
-        suite_add_tcase(suite, t_);                                                                \
-    } while (0)
 
 int
 main(void)
 {
     Suite *suite = suite_create("pauses");
-    add(suite, at_random_instants);
-    add(suite, under_kill);
-    add(suite, with_an_end);
-    add(suite, sources_with_an_end);
-    add(suite, cancel_under_load);
-    add(suite, partition_not_reached);
-    add(suite, start_at_a_time);
+    cluster_case(suite, at_random_instants, away);
+    cluster_case(suite, under_kill, away);
+    cluster_case(suite, with_an_end, away);
+    cluster_case(suite, sources_with_an_end, away);
+    cluster_case(suite, cancel_under_load, away);
+    cluster_case(suite, partition_not_reached, away);
+    cluster_case(suite, start_at_a_time, away);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int bad = srunner_ntests_failed(runner);

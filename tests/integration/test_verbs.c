@@ -19,51 +19,12 @@ away(void)
     cluster = cluster_free(cluster);
 }
 
-/* Runs "WORDS" and expects its exit code and a word of its output, stdout and stderr together. */
-static void
-expect(int code, const char *word, const char *format, ...)
-{
-    char words[1024], *output = NULL;
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(words, sizeof(words), format, ap);
-    va_end(ap);
-    int got = cluster_fleetcast(cluster, &output, words);
-    ck_assert_msg(got == code, "fleetcast %s: exit %d, not %d\n%s", words, got, code, output);
-    ck_assert_msg(strstr(output, word) != NULL, "fleetcast %s: no \"%s\" in\n%s", words, word,
-                  output);
-    free(output);
-}
-
-static json_t *
-ask_json(const char *words)
-{
-    char with_format[256], *output = NULL;
-    json_error_t error;
-    snprintf(with_format, sizeof(with_format), "%s --format json", words);
-    int code = cluster_fleetcast(cluster, &output, with_format);
-    ck_assert_msg(code == 0, "%s: exit %d\n%s", words, code, output);
-    json_t *all = json_loads(output, 0, &error);
-    ck_assert_msg(all != NULL, "%s: %s\n%s", words, error.text, output);
-    free(output);
-    return all;
-}
-
-static void
-write_file(const char *name, const char *text)
-{
-    char path[256];
-    snprintf(path, sizeof(path), "%s/%s", cluster_dir(cluster), name);
-    FILE *f = fopen(path, "w");
-    fputs(text, f);
-    fclose(f);
-}
-
 static void
 apply(int code, const char *word, const char *options, const char *yaml)
 {
-    write_file("c.yaml", yaml);
-    expect(code, word, "apply-content %s/c.yaml %s", cluster_dir(cluster), options);
+    cluster_put(cluster, "c.yaml", yaml);
+    cluster_expect(cluster, code, word, "apply-content %s/c.yaml %s", cluster_dir(cluster),
+                   options);
 }
 
 /* Waits, by asking, until the answer has the word. */
@@ -112,7 +73,7 @@ START_TEST(usage_is_2)
     };
     cluster = cluster_bare(&(struct cluster_options){.nodes = 1});
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-        expect(2, cases[i].word, "%s", cases[i].words);
+        cluster_expect(cluster, 2, cases[i].word, "%s", cases[i].words);
 }
 END_TEST
 
@@ -141,8 +102,9 @@ START_TEST(a_silent_coordinator_is_6_and_nobody_to_ask_4)
                                         "preview x --lead +60123456789"};
     cluster = cluster_bare(&(struct cluster_options){.nodes = 1});
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        expect(6, "no answer from coordinator c1", "%s --timeout 300ms", verbs[i]);
-    expect(4, "fleetcast lead forget +60123456789 --yes", "lead forget +60123456789");
+        cluster_expect(cluster, 6, "no answer from coordinator c1", "%s --timeout 300ms", verbs[i]);
+    cluster_expect(cluster, 4, "fleetcast lead forget +60123456789 --yes",
+                   "lead forget +60123456789");
 }
 END_TEST
 
@@ -187,37 +149,39 @@ START_TEST(content_is_refused_with_what_to_do)
     apply(4, "nowhere", "",
           "sequences:\n  s: { next_sequence: nowhere, steps: [ { step: 1, delay: 0, text: x } ] "
           "}\n");
-    expect(1, "no sequence \"none\"", "sequence show none");
-    expect(1, "fleetcast sequence ls", "sequence start none");
-    expect(4, "it is draft", "sequence pause cold");
-    expect(4, "it is draft", "sequence resume cold");
-    expect(4, "was not started", "sequence watch cold --until-finished");
+    cluster_expect(cluster, 1, "no sequence \"none\"", "sequence show none");
+    cluster_expect(cluster, 1, "fleetcast sequence ls", "sequence start none");
+    cluster_expect(cluster, 4, "it is draft", "sequence pause cold");
+    cluster_expect(cluster, 4, "it is draft", "sequence resume cold");
+    cluster_expect(cluster, 4, "was not started", "sequence watch cold --until-finished");
 }
 END_TEST
 
 START_TEST(a_sequence_is_shown_with_who_stands_where)
 {
     start_cluster(2);
-    expect(0, "sequence \"hot\" started", "sequence start hot");
-    expect(0, "started", "sequence start warm");
-    expect(0, "started", "sequence start cold --reason spring");
+    cluster_expect(cluster, 0, "sequence \"hot\" started", "sequence start hot");
+    cluster_expect(cluster, 0, "started", "sequence start warm");
+    cluster_expect(cluster, 0, "started", "sequence start cold --reason spring");
     until("\"count\": 2", "sequence show cold --format json", SECONDS(20));
-    json_t *show = ask_json("sequence show cold");
+    json_t *show = cluster_json(cluster, "sequence show cold");
     ck_assert_str_eq(json_string_value(json_object_get(show, "state")), "active");
     ck_assert_str_eq(json_string_value(json_object_get(show, "reason")), "spring");
     json_decref(show);
-    expect(0, "cold -> warm -> hot", "sequence show cold");
-    expect(0, "second", "sequence show cold");
-    expect(0, "cold,active,COLD,warm,2,1,", "sequence ls --format csv");
-    expect(0, "sequence  active", "status");
-    expect(5, "sequence watch cold", "sequence watch cold --until-finished --timeout 500ms");
-    expect(0, "taken out", "lead remove +60111111111 cold");
-    expect(0, "taken out", "lead remove +60122222221 cold");
-    expect(0, "(= 2 leads)   2 messages", "sequence watch cold --until-finished --timeout 20s");
-    expect(0, "COLD", "lead show +60111111111");
-    expect(0, "cold", "lead show 60111111111 --format csv");
-    expect(0, "\"triggers\"", "lead show +60-11-1111111 --format json");
-    expect(1, "no lead has the phone +60999999999", "lead show +60999999999");
+    cluster_expect(cluster, 0, "cold -> warm -> hot", "sequence show cold");
+    cluster_expect(cluster, 0, "second", "sequence show cold");
+    cluster_expect(cluster, 0, "cold,active,COLD,warm,2,1,", "sequence ls --format csv");
+    cluster_expect(cluster, 0, "sequence  active", "status");
+    cluster_expect(cluster, 5, "sequence watch cold",
+                   "sequence watch cold --until-finished --timeout 500ms");
+    cluster_expect(cluster, 0, "taken out", "lead remove +60111111111 cold");
+    cluster_expect(cluster, 0, "taken out", "lead remove +60122222221 cold");
+    cluster_expect(cluster, 0, "(= 2 leads)   2 messages",
+                   "sequence watch cold --until-finished --timeout 20s");
+    cluster_expect(cluster, 0, "COLD", "lead show +60111111111");
+    cluster_expect(cluster, 0, "cold", "lead show 60111111111 --format csv");
+    cluster_expect(cluster, 0, "\"triggers\"", "lead show +60-11-1111111 --format json");
+    cluster_expect(cluster, 1, "no lead has the phone +60999999999", "lead show +60999999999");
 }
 END_TEST
 
@@ -228,7 +192,7 @@ START_TEST(an_edit_needs_a_word_and_for_all_says_who_changes)
                                  "      - { step: 1, delay: 0, text: \"first {{name|you}}\" }\n"
                                  "      - { step: 2, delay: 2d, text: \"second\" }\n";
     start_cluster(1);
-    expect(0, "started", "sequence start cold");
+    cluster_expect(cluster, 0, "started", "sequence start cold");
     until("\"count\": 2", "sequence show cold --format json", SECONDS(20));
     until("\"messages\": 2", "sequence show cold --format json", SECONDS(20));
     apply(4, "--for new or --for all", "", longer);
@@ -236,8 +200,8 @@ START_TEST(an_edit_needs_a_word_and_for_all_says_who_changes)
     apply(0, "2 of 2 enrolled leads change", "--for all --dry-run", longer);
     apply(0, "would be: 0 created, 1 changed", "--for all --dry-run", longer);
     apply(0, "step 2, 1d later", "--for all --yes", longer);
-    expect(0, "revision", "sequence show cold");
-    json_t *show = ask_json("sequence show cold");
+    cluster_expect(cluster, 0, "revision", "sequence show cold");
+    json_t *show = cluster_json(cluster, "sequence show cold");
     ck_assert_int_eq(json_integer_value(json_object_get(show, "revision")), 2);
     ck_assert_int_eq(json_integer_value(json_object_get(show, "all_revision")), 2);
     json_decref(show);
@@ -248,16 +212,21 @@ END_TEST
 START_TEST(a_preview_is_what_would_be_sent)
 {
     start_cluster(2);
-    expect(0, "first Ann", "preview cold --lead +60111111111");
-    expect(0, "Hi Bo", "preview hello --lead +60111111112");
-    write_file("p.yaml", "templates:\n  hi: { variants: [\"A {{city}}\", \"B {{city}}\"] }\n");
-    expect(0, "Penang", "preview hi --lead +60111111111 --file %s/p.yaml", cluster_dir(cluster));
-    expect(0, "of 2", "preview hello --lead +60111111111 --file %s/p.yaml", cluster_dir(cluster));
-    expect(4, "missing variable", "preview hi --lead +60122222221 --file %s/p.yaml",
-           cluster_dir(cluster));
-    expect(1, "no template, campaign or sequence \"none\"", "preview none --lead +60111111111");
-    expect(1, "no lead has the phone", "preview hi --lead +60999999999");
-    expect(1, "No such file", "preview hi --lead +60111111111 --file /nonexistent");
+    cluster_expect(cluster, 0, "first Ann", "preview cold --lead +60111111111");
+    cluster_expect(cluster, 0, "Hi Bo", "preview hello --lead +60111111112");
+    cluster_put(cluster, "p.yaml",
+                "templates:\n  hi: { variants: [\"A {{city}}\", \"B {{city}}\"] }\n");
+    cluster_expect(cluster, 0, "Penang", "preview hi --lead +60111111111 --file %s/p.yaml",
+                   cluster_dir(cluster));
+    cluster_expect(cluster, 0, "of 2", "preview hello --lead +60111111111 --file %s/p.yaml",
+                   cluster_dir(cluster));
+    cluster_expect(cluster, 4, "missing variable",
+                   "preview hi --lead +60122222221 --file %s/p.yaml", cluster_dir(cluster));
+    cluster_expect(cluster, 1, "no template, campaign or sequence \"none\"",
+                   "preview none --lead +60111111111");
+    cluster_expect(cluster, 1, "no lead has the phone", "preview hi --lead +60999999999");
+    cluster_expect(cluster, 1, "No such file",
+                   "preview hi --lead +60111111111 --file /nonexistent");
 }
 END_TEST
 
@@ -266,51 +235,58 @@ END_TEST
 START_TEST(pauses_end_and_say_what_was_on_the_wire)
 {
     start_cluster(1);
-    expect(0, "scheduled", "campaign start hello --at 1h --format csv");
-    expect(0, "scheduled", "campaign ls");
-    expect(0, "starts 2", "status");
-    expect(0, "campaign \"hello\" started", "campaign start hello");
-    expect(0, "sends were on the wire", "campaign pause hello --for 1h --reason wrong");
-    expect(0, "paused until 2", "status");
-    expect(0, ": \"wrong\"", "status");
-    expect(0, "\"paused_until\": \"2", "campaign show hello --format json");
-    expect(0, "resumed", "campaign resume hello");
-    expect(0, "the cluster is paused", "pause --reason fire --for 1h");
-    expect(3, "the cluster is paused until", "status");
-    expect(3, "next: fleetcast resume", "status");
-    expect(0, "the cluster is resumed", "resume");
-    expect(0, "OK", "status");
-    expect(0, "device 1 paused until 2", "device pause 1 --for 1h --reason broken");
-    expect(0, "HELD BY  paused", "explain device 1");
-    expect(0, "broken", "explain device 1");
-    expect(0, "device 1 resumed: done", "device resume 1");
-    expect(1, "no device 77", "device pause 77");
+    cluster_expect(cluster, 0, "scheduled", "campaign start hello --at 1h --format csv");
+    cluster_expect(cluster, 0, "scheduled", "campaign ls");
+    cluster_expect(cluster, 0, "starts 2", "status");
+    cluster_expect(cluster, 0, "campaign \"hello\" started", "campaign start hello");
+    cluster_expect(cluster, 0, "sends were on the wire",
+                   "campaign pause hello --for 1h --reason wrong");
+    cluster_expect(cluster, 0, "paused until 2", "status");
+    cluster_expect(cluster, 0, ": \"wrong\"", "status");
+    cluster_expect(cluster, 0, "\"paused_until\": \"2", "campaign show hello --format json");
+    cluster_expect(cluster, 0, "resumed", "campaign resume hello");
+    cluster_expect(cluster, 0, "the cluster is paused", "pause --reason fire --for 1h");
+    cluster_expect(cluster, 3, "the cluster is paused until", "status");
+    cluster_expect(cluster, 3, "next: fleetcast resume", "status");
+    cluster_expect(cluster, 0, "the cluster is resumed", "resume");
+    cluster_expect(cluster, 0, "OK", "status");
+    cluster_expect(cluster, 0, "device 1 paused until 2",
+                   "device pause 1 --for 1h --reason broken");
+    cluster_expect(cluster, 0, "HELD BY  paused", "explain device 1");
+    cluster_expect(cluster, 0, "broken", "explain device 1");
+    cluster_expect(cluster, 0, "device 1 resumed: done", "device resume 1");
+    cluster_expect(cluster, 1, "no device 77", "device pause 77");
 }
 END_TEST
 
 START_TEST(who_is_not_reached_is_named_with_3)
 {
     start_cluster(2);
-    expect(0, "started", "campaign start hello");
+    cluster_expect(cluster, 0, "started", "campaign start hello");
     cluster_signal(cluster, "n2", SIGKILL);
-    expect(3, "not yet in force on partition p2", "campaign pause hello");
-    expect(3, "did not reach partition p2", "optout add +60133333333 --timeout 1s");
-    expect(3, "did not reach partition p2", "lead forget +60133333334 --yes --timeout 1s");
-    expect(3, "partition p2 does not answer", "optout ls --timeout 500ms");
-    expect(3, "1 partition is missing", "export leads --timeout 500ms");
-    expect(3, "no answer from node n2", "send 2 +60133333333 x --key k --timeout 500ms");
-    expect(3, "no answer from node n2", "device pause 2 --timeout 500ms");
-    expect(3, "no answer from node n2", "explain device 2 --timeout 500ms");
-    expect(3, "partition p2 does not answer", "lead show +60111111111 --timeout 500ms");
-    expect(3, "partition p2 does not answer", "sequence show cold --timeout 500ms");
-    expect(3, "partition p2 does not answer", "plan capacity --timeout 500ms");
-    write_file("o.csv", "phone\n+60144444444\n");
-    expect(3, "did not reach partition p2", "optout import %s/o.csv --timeout-per-batch 1s",
-           cluster_dir(cluster));
+    cluster_expect(cluster, 3, "not yet in force on partition p2", "campaign pause hello");
+    cluster_expect(cluster, 3, "did not reach partition p2",
+                   "optout add +60133333333 --timeout 1s");
+    cluster_expect(cluster, 3, "did not reach partition p2",
+                   "lead forget +60133333334 --yes --timeout 1s");
+    cluster_expect(cluster, 3, "partition p2 does not answer", "optout ls --timeout 500ms");
+    cluster_expect(cluster, 3, "1 partition is missing", "export leads --timeout 500ms");
+    cluster_expect(cluster, 3, "no answer from node n2",
+                   "send 2 +60133333333 x --key k --timeout 500ms");
+    cluster_expect(cluster, 3, "no answer from node n2", "device pause 2 --timeout 500ms");
+    cluster_expect(cluster, 3, "no answer from node n2", "explain device 2 --timeout 500ms");
+    cluster_expect(cluster, 3, "partition p2 does not answer",
+                   "lead show +60111111111 --timeout 500ms");
+    cluster_expect(cluster, 3, "partition p2 does not answer",
+                   "sequence show cold --timeout 500ms");
+    cluster_expect(cluster, 3, "partition p2 does not answer", "plan capacity --timeout 500ms");
+    cluster_put(cluster, "o.csv", "phone\n+60144444444\n");
+    cluster_expect(cluster, 3, "did not reach partition p2",
+                   "optout import %s/o.csv --timeout-per-batch 1s", cluster_dir(cluster));
     cluster_do(cluster, "start", "n2");
-    expect(0, "known 0", "optout import %s/o.csv", cluster_dir(cluster));
-    expect(0, "known 1", "optout import %s/o.csv", cluster_dir(cluster));
-    expect(3, "not on every partition", "optout ls");
+    cluster_expect(cluster, 0, "known 0", "optout import %s/o.csv", cluster_dir(cluster));
+    cluster_expect(cluster, 0, "known 1", "optout import %s/o.csv", cluster_dir(cluster));
+    cluster_expect(cluster, 3, "not on every partition", "optout ls");
 }
 END_TEST
 
@@ -320,52 +296,54 @@ START_TEST(people_opt_out_are_enrolled_removed_and_forgotten)
 {
     start_cluster(2);
     const char *dir = cluster_dir(cluster);
-    expect(0, "started", "sequence start cold");
-    expect(0, "+60111111111 of account main opted out: done",
-           "optout add +60-11-111-1111 --reason stop");
-    expect(0, "known", "optout add +60111111111");
-    expect(0, "main,60111111111,stop,", "optout ls --format csv");
-    expect(0, "OPTED OUT", "lead show +60111111111");
-    expect(0, "done", "optout rm +60111111111");
-    expect(1, "not found", "optout rm +60111111111");
-    write_file("o.csv", "phone;reason\n+60 11-1111112;asked\n12;short\n6.01E+11;eaten\n");
-    expect(3, "added 1   known 0   rejected 2   (= 3 read)", "optout import %s/o.csv", dir);
-    expect(3, "6.01E+11", "optout import %s/o.csv --rejects %s/r.csv", dir, dir);
-    expect(0, "main,60111111112,asked,", "optout ls --format csv");
-    expect(1, "no column \"phone\"", "optout import %s/leads.csv --delimiter ;", dir);
-    expect(0, "enrolled in \"warm\": done", "lead enrol +60122222222 warm");
-    expect(0, "known", "lead enrol +60122222222 warm");
-    expect(0, "taken out of \"warm\": done", "lead remove +60122222222 warm");
-    expect(0, "known", "lead remove +60122222222 warm");
-    expect(0, "done", "lead enrol +60122222222 warm --again");
-    expect(1, "no sequence of that name", "lead enrol +60122222222 none");
-    expect(0, "done", "lead forget +60122222222 --yes");
-    expect(1, "no lead has the phone", "lead show +60122222222");
+    cluster_expect(cluster, 0, "started", "sequence start cold");
+    cluster_expect(cluster, 0, "+60111111111 of account main opted out: done",
+                   "optout add +60-11-111-1111 --reason stop");
+    cluster_expect(cluster, 0, "known", "optout add +60111111111");
+    cluster_expect(cluster, 0, "main,60111111111,stop,", "optout ls --format csv");
+    cluster_expect(cluster, 0, "OPTED OUT", "lead show +60111111111");
+    cluster_expect(cluster, 0, "done", "optout rm +60111111111");
+    cluster_expect(cluster, 1, "not found", "optout rm +60111111111");
+    cluster_put(cluster, "o.csv", "phone;reason\n+60 11-1111112;asked\n12;short\n6.01E+11;eaten\n");
+    cluster_expect(cluster, 3, "added 1   known 0   rejected 2   (= 3 read)",
+                   "optout import %s/o.csv", dir);
+    cluster_expect(cluster, 3, "6.01E+11", "optout import %s/o.csv --rejects %s/r.csv", dir, dir);
+    cluster_expect(cluster, 0, "main,60111111112,asked,", "optout ls --format csv");
+    cluster_expect(cluster, 1, "no column \"phone\"", "optout import %s/leads.csv --delimiter ;",
+                   dir);
+    cluster_expect(cluster, 0, "enrolled in \"warm\": done", "lead enrol +60122222222 warm");
+    cluster_expect(cluster, 0, "known", "lead enrol +60122222222 warm");
+    cluster_expect(cluster, 0, "taken out of \"warm\": done", "lead remove +60122222222 warm");
+    cluster_expect(cluster, 0, "known", "lead remove +60122222222 warm");
+    cluster_expect(cluster, 0, "done", "lead enrol +60122222222 warm --again");
+    cluster_expect(cluster, 1, "no sequence of that name", "lead enrol +60122222222 none");
+    cluster_expect(cluster, 0, "done", "lead forget +60122222222 --yes");
+    cluster_expect(cluster, 1, "no lead has the phone", "lead show +60122222222");
 }
 END_TEST
 
 START_TEST(one_of_several_devices_is_asked_for)
 {
     start_cluster(1);
-    write_file("same.csv", "device_id,phone\n1,+60155555555\n2,+60155555555\n");
-    expect(0, "accepted 2", "import leads %s/same.csv", cluster_dir(cluster));
-    expect(0, "started", "sequence start warm");
-    expect(4, "2 devices have that phone", "lead enrol +60155555555 warm");
-    expect(0, "of device 2 enrolled", "lead enrol +60155555555 warm --device 2");
-    expect(0, "Lead ", "lead show +60155555555");
+    cluster_put(cluster, "same.csv", "device_id,phone\n1,+60155555555\n2,+60155555555\n");
+    cluster_expect(cluster, 0, "accepted 2", "import leads %s/same.csv", cluster_dir(cluster));
+    cluster_expect(cluster, 0, "started", "sequence start warm");
+    cluster_expect(cluster, 4, "2 devices have that phone", "lead enrol +60155555555 warm");
+    cluster_expect(cluster, 0, "of device 2 enrolled", "lead enrol +60155555555 warm --device 2");
+    cluster_expect(cluster, 0, "Lead ", "lead show +60155555555");
 }
 END_TEST
 
 START_TEST(a_message_is_sent_once_for_its_key)
 {
     start_cluster(2);
-    expect(0, "message from device 1 to +60166666666: done",
-           "send 1 +60166666666 hello --key order-1 --ttl 1h");
-    expect(0, "known", "send 1 +60166666666 hello --key order-1");
+    cluster_expect(cluster, 0, "message from device 1 to +60166666666: done",
+                   "send 1 +60166666666 hello --key order-1 --ttl 1h");
+    cluster_expect(cluster, 0, "known", "send 1 +60166666666 hello --key order-1");
     until("60166666666,(direct)", "export messages", SECONDS(20));
-    expect(0, "done", "optout add +60166666667");
-    expect(4, "refused", "send 1 +60166666667 hello --key order-2");
-    expect(1, "no device 77", "send 77 +60166666667 hello --key order-3");
+    cluster_expect(cluster, 0, "done", "optout add +60166666667");
+    cluster_expect(cluster, 4, "refused", "send 1 +60166666667 hello --key order-2");
+    cluster_expect(cluster, 1, "no device 77", "send 77 +60166666667 hello --key order-3");
     cluster_taken(cluster, 1, SECONDS(10));
 }
 END_TEST
@@ -388,30 +366,30 @@ START_TEST(everything_is_explained_in_every_format)
                                         "preview cold --lead +60111111111"};
     static const char *const formats[] = {"table", "json", "csv"};
     start_cluster(2);
-    expect(0, "started", "campaign start hello");
-    expect(0, "started", "sequence start cold");
-    expect(0, "waiting 0", "campaign watch hello --until-finished --timeout 30s");
+    cluster_expect(cluster, 0, "started", "campaign start hello");
+    cluster_expect(cluster, 0, "started", "sequence start cold");
+    cluster_expect(cluster, 0, "waiting 0", "campaign watch hello --until-finished --timeout 30s");
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-        json_decref(ask_json(verbs[i]));
+        json_decref(cluster_json(cluster, verbs[i]));
         for (size_t k = 0; k < ARRAY_SIZE(formats); k++)
-            expect(0, "", "%s --format %s", verbs[i], formats[k]);
+            cluster_expect(cluster, 0, "", "%s --format %s", verbs[i], formats[k]);
     }
-    expect(0, "GATE", "explain device 1");
-    expect(0, "audience 4", "explain campaign hello");
-    expect(1, "no device 77", "explain device 77");
-    expect(1, "no campaign \"none\"", "explain campaign none");
-    expect(1, "no lead has the phone", "explain lead +60999999999");
-    expect(1, "no campaign or sequence \"none\"", "plan capacity none");
-    expect(2, "a token is like", "explain message nonsense");
-    expect(0, "4 leads", "export leads --out %s/leads.out", cluster_dir(cluster));
-    expect(0, "device_id,phone,name,trigger,attributes\n", "export leads");
-    json_t *messages = ask_json("export messages");
+    cluster_expect(cluster, 0, "GATE", "explain device 1");
+    cluster_expect(cluster, 0, "audience 4", "explain campaign hello");
+    cluster_expect(cluster, 1, "no device 77", "explain device 77");
+    cluster_expect(cluster, 1, "no campaign \"none\"", "explain campaign none");
+    cluster_expect(cluster, 1, "no lead has the phone", "explain lead +60999999999");
+    cluster_expect(cluster, 1, "no campaign or sequence \"none\"", "plan capacity none");
+    cluster_expect(cluster, 2, "a token is like", "explain message nonsense");
+    cluster_expect(cluster, 0, "4 leads", "export leads --out %s/leads.out", cluster_dir(cluster));
+    cluster_expect(cluster, 0, "device_id,phone,name,trigger,attributes\n", "export leads");
+    json_t *messages = cluster_json(cluster, "export messages");
     const char *token = json_string_value(json_object_get(json_array_get(messages, 0), "token"));
     ck_assert_ptr_nonnull(token);
-    expect(0, "sent", "explain message %s", token);
+    cluster_expect(cluster, 0, "sent", "explain message %s", token);
     json_decref(messages);
-    expect(0, "enrol-rate 500: done", "node set n1 --enrol-rate 500");
-    expect(1, "no node \"n9\"", "node set n9 --enrol-rate 500");
+    cluster_expect(cluster, 0, "enrol-rate 500: done", "node set n1 --enrol-rate 500");
+    cluster_expect(cluster, 1, "no node \"n9\"", "node set n9 --enrol-rate 500");
 }
 END_TEST
 
@@ -426,10 +404,11 @@ START_TEST(what_cannot_finish_in_time_is_not_begun)
     strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm);
     snprintf(yaml, sizeof(yaml), "campaigns:\n  tight: { template: hello, not_after: %s }\n", at);
     apply(0, "1 created", "", yaml);
-    expect(4, "cannot start campaign \"tight\": it would finish", "campaign start tight");
-    expect(4, "fleetcast campaign start tight --force", "campaign start tight");
-    expect(4, "TOO LATE", "plan capacity tight");
-    expect(0, "started", "campaign start tight --force");
+    cluster_expect(cluster, 4, "cannot start campaign \"tight\": it would finish",
+                   "campaign start tight");
+    cluster_expect(cluster, 4, "fleetcast campaign start tight --force", "campaign start tight");
+    cluster_expect(cluster, 4, "TOO LATE", "plan capacity tight");
+    cluster_expect(cluster, 0, "started", "campaign start tight --force");
 }
 END_TEST
 

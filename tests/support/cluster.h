@@ -7,6 +7,7 @@
  * started.
  */
 #pragma once
+#include <jansson.h>
 #include <signal.h>
 #include <sys/types.h>
 
@@ -67,6 +68,9 @@ struct audit_result cluster_audit_waiting(struct cluster *c, uint64_t waiting);
 void cluster_verify(struct cluster *c); /* exit code 0 */
 /* Until the database of no partition holds a row or a trigger of an active source. */
 void cluster_settles(struct cluster *c, usec_t limit);
+/* The end of a test: settles, counts that sum, the audit in which only what is not due yet waits,
+ * and verify. */
+struct audit_result cluster_ends(struct cluster *c);
 /* Writes a file of the cluster's directory. */
 void cluster_put(const struct cluster *c, const char *name, const char *text);
 
@@ -74,6 +78,10 @@ void cluster_put(const struct cluster *c, const char *name, const char *text);
 
 /* Runs the command, which must end with `code`. */
 void cluster_must(struct cluster *c, int code, const char *words);
+/* The same for words made by `format`; `word` stands in stdout or stderr, which come together. */
+void cluster_expect(struct cluster *c, int code, const char *word, const char *format, ...)
+    _printf_(4, 5);
+json_t *cluster_json(struct cluster *c, const char *words); /* its --format json, exit code 0 */
 /* As cluster_must with code 0; from its end on nothing of `kind` and `what` (audit.h) may start. */
 void cluster_silence(struct cluster *c, const char *kind, const char *what, const char *words);
 /* As cluster_must with code 0; what cluster_silence said of it held until the command began. */
@@ -95,3 +103,13 @@ struct cluster_counts cluster_look(struct cluster *c, const char *source);
 int64_t cluster_sql(struct cluster *c, const char *database, const char *sql); /* one number */
 uint64_t cluster_memory(const struct cluster *c, const char *name);            /* resident bytes */
 #define CLUSTER_NAME_BYTES 16
+
+/* A case of its own for each test: CK_RUN_CASE=name runs one. `away` frees its cluster. */
+#define cluster_case(suite, name, away)                                                            \
+    do {                                                                                           \
+        TCase *t_ = tcase_create(#name);                                                           \
+        tcase_set_timeout(t_, 180);                                                                \
+        tcase_add_checked_fixture(t_, NULL, away);                                                 \
+        tcase_add_test(t_, name);                                                                  \
+        suite_add_tcase(suite, t_);                                                                \
+    } while (0)

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <jansson.h>
 #include <libpq-fe.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,4 +229,44 @@ cluster_memory(const struct cluster *c, const char *name)
     ck_assert(f && fscanf(f, "%llu %llu", &size, &resident) == 2);
     fclose(f);
     return resident * 4096;
+}
+
+void
+cluster_expect(struct cluster *c, int code, const char *word, const char *format, ...)
+{
+    char words[1024], *output = NULL;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(words, sizeof(words), format, ap);
+    va_end(ap);
+    int got = cluster_fleetcast(c, &output, words);
+    ck_assert_msg(got == code, "fleetcast %s: exit %d, not %d\n%s", words, got, code, output);
+    ck_assert_msg(strstr(output, word) != NULL, "fleetcast %s: no \"%s\" in\n%s", words, word,
+                  output);
+    free(output);
+}
+
+json_t *
+cluster_json(struct cluster *c, const char *words)
+{
+    char with_format[256], *output = NULL;
+    json_error_t error;
+    snprintf(with_format, sizeof(with_format), "%s --format json", words);
+    int code = cluster_fleetcast(c, &output, with_format);
+    ck_assert_msg(code == 0, "%s: exit %d\n%s", words, code, output);
+    json_t *all = json_loads(output, 0, &error);
+    ck_assert_msg(all != NULL, "%s: %s\n%s", words, error.text, output);
+    free(output);
+    return all;
+}
+
+struct audit_result
+cluster_ends(struct cluster *c)
+{
+    cluster_settles(c, 90 * USEC_PER_SEC);
+    cluster_look(c, NULL);
+    struct audit_result r = cluster_audit(c);
+    ck_assert_uint_eq(r.waiting, r.not_due);
+    cluster_verify(c);
+    return r;
 }
