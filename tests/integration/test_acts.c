@@ -53,11 +53,7 @@ fill_database(void)
 static void
 setup_with(const char *sql)
 {
-    PGconn *maker = pgtemp_open(pg, "postgres", NULL);
-    pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
-    pgtemp_do(maker, "CREATE DATABASE work TEMPLATE clean");
-    PQfinish(maker);
-    db = pgtemp_open(pg, "work", NULL);
+    db = pgtemp_anew(pg, "work", "clean");
     fill_database();
     if (sql)
         pgtemp_do(db, "%s", sql);

@@ -19,11 +19,7 @@ static struct driver_answer page;
 static void
 setup(void)
 {
-    PGconn *maker = pgtemp_open(pg, "postgres", NULL);
-    pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
-    pgtemp_do(maker, "CREATE DATABASE work TEMPLATE clean");
-    PQfinish(maker);
-    db = pgtemp_open(pg, "work", NULL);
+    db = pgtemp_anew(pg, "work", "clean");
     pgtemp_do(db, "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, transport, address,"
                   " name, token, next_lead_no) SELECT g, 1000, 2000, 'cloudapi', 'a' || g,"
                   " 'Shop ' || g, '\\x01', 3 FROM generate_series(1, 1203) g");

@@ -18,11 +18,7 @@ static struct driver_answer page;
 static void
 setup(void)
 {
-    PGconn *maker = pgtemp_open(pg, "postgres", NULL);
-    pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
-    pgtemp_do(maker, "CREATE DATABASE work TEMPLATE clean");
-    PQfinish(maker);
-    db = pgtemp_open(pg, "work", NULL);
+    db = pgtemp_anew(pg, "work", "clean");
     pgtemp_do(db, "INSERT INTO device(device_id, min_delay_ms, max_delay_ms, transport, address,"
                   " name, next_lead_no) SELECT g, 10000, 10000, 'null', 'a' || g, 'Shop ' || g, 10"
                   " FROM generate_series(1, 5) g;"

@@ -19,11 +19,7 @@ static struct driver d;
 static void
 setup(void)
 {
-    PGconn *maker = pgtemp_open(pg, "postgres", NULL);
-    pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
-    pgtemp_do(maker, "CREATE DATABASE work TEMPLATE clean");
-    PQfinish(maker);
-    db = pgtemp_open(pg, "work", NULL);
+    db = pgtemp_anew(pg, "work", "clean");
     driver_start(&d, pg, "work");
 }
 

@@ -75,11 +75,7 @@ fill_database(void)
 static void
 setup(void)
 {
-    PGconn *maker = pgtemp_open(pg, "postgres", NULL);
-    pgtemp_do(maker, "DROP DATABASE IF EXISTS work WITH (FORCE)");
-    pgtemp_do(maker, "CREATE DATABASE work TEMPLATE clean");
-    PQfinish(maker);
-    db = pgtemp_open(pg, "work", NULL);
+    db = pgtemp_anew(pg, "work", "clean");
     fill_database();
     driver_start(&d, pg, "work");
 }

@@ -278,3 +278,13 @@ pgtemp_wait_blocked(PGconn *c, int pid)
     while (pgtemp_int(c, "SELECT count(*) FROM pg_locks WHERE pid = %d AND NOT granted", pid) == 0)
         must(clock_boot() < end, "backend %d did not come to wait for a lock", pid);
 }
+
+PGconn *
+pgtemp_anew(const struct pgtemp *p, const char *database, const char *like)
+{
+    PGconn *maker = pgtemp_open(p, "postgres", NULL);
+    pgtemp_do(maker, "DROP DATABASE IF EXISTS %s WITH (FORCE)", database);
+    pgtemp_do(maker, "CREATE DATABASE %s TEMPLATE %s", database, like);
+    PQfinish(maker);
+    return pgtemp_open(p, database, NULL);
+}

@@ -28,6 +28,8 @@ void pgtemp_run(struct pgtemp *p);   /* again, after stop or crash */
 
 /* Plain sessions. */
 PGconn *pgtemp_open(const struct pgtemp *p, const char *database, const char *user);
+/* `database` made anew as a copy of `like`, which nobody may have open. */
+PGconn *pgtemp_anew(const struct pgtemp *p, const char *database, const char *like);
 /* Runs statements that must succeed. */
 void pgtemp_do(PGconn *c, const char *sql, ...) _printf_(2, 3);
 /* Runs them expecting an error; returns its SQLSTATE ("" when none came) until the next call. */
